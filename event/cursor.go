@@ -1,0 +1,49 @@
+package event
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Cursor is an event's place in the log, written "epoch.seq" ("k3f9.1042").
+// It is opaque to clients and the same on every transport. The zero Cursor
+// stands before the first event.
+type Cursor struct {
+	Epoch string // made with the log; 1 to 16 of a-z and 0-9
+	Seq   int64  // 1 for the first event
+}
+
+// ParseCursor reads what String wrote, or returns an *InvalidError.
+func ParseCursor(s string) (Cursor, error) {
+	epoch, digits, ok := strings.Cut(s, ".")
+	if !ok || epoch == "" || len(epoch) > 16 || strings.ContainsFunc(epoch, notEpoch) {
+		return Cursor{}, badCursor(s)
+	}
+	seq, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || seq < 0 || digits != strconv.FormatInt(seq, 10) {
+		return Cursor{}, badCursor(s)
+	}
+	return Cursor{Epoch: epoch, Seq: seq}, nil
+}
+
+func badCursor(s string) error {
+	if len(s) > 64 {
+		s = s[:64] + "..."
+	}
+	return invalid("cursor", "%q is none; send back one that this server gave, like k3f9.1042", s)
+}
+
+func notEpoch(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
+
+// IsZero reports whether c stands before the first event of any log.
+func (c Cursor) IsZero() bool { return c == Cursor{} }
+
+func (c Cursor) String() string {
+	if c.IsZero() {
+		return ""
+	}
+	return c.Epoch + "." + strconv.FormatInt(c.Seq, 10)
+}
+
+// MarshalText writes what String does.
+func (c Cursor) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

@@ -1,0 +1,287 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/chappe/chappe/event"
+)
+
+// Append writes the batches in one transaction, in order, and returns each
+// one's receipts when they are on disk. On an error nothing was written.
+// Events are complete and valid: the bus has seen to it.
+func (l *Log) Append(ctx context.Context, batches []event.Batch) ([][]event.Receipt, error) {
+	tx, err := l.db.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("append: %w", err)
+	}
+	a := appending{
+		log: l, tx: tx, seq: l.head.Load(), now: l.now().UnixMilli(), lastID: l.catalog.lastID,
+		known: map[dedupeKey]int64{}, fresh: map[event.Topic]*topic{},
+	}
+	receipts, err := a.run(ctx, batches)
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		_ = tx.Rollback() // the first error is the one that counts
+		return nil, fmt.Errorf("append: %w", err)
+	}
+	a.settle()
+	return receipts, nil
+}
+
+// dedupeKey stands for (source, id).
+type dedupeKey [16]byte
+
+// keyOf hashes (source, id). A time-ordered id (UUIDv7, as the bus makes
+// them) keeps its time in front, so that its index entry goes to the end of
+// the index and not to a random page.
+func keyOf(e *event.Event) dedupeKey {
+	h := sha256.New()
+	h.Write([]byte(e.Source))
+	h.Write([]byte{0})
+	h.Write([]byte(e.ID))
+	var sum [sha256.Size]byte
+	h.Sum(sum[:0])
+	key := dedupeKey(sum[:16])
+	if len(e.ID) == 36 {
+		if id, err := uuid.Parse(e.ID); err == nil && id.Version() == 7 {
+			copy(key[:8], id[:8])
+		}
+	}
+	return key
+}
+
+// appending is one transaction of Append.
+type appending struct {
+	log    *Log
+	tx     *sql.Tx
+	seq    int64 // the last one taken
+	lastID int64 // of topics
+	now    int64 // Unix milliseconds
+	known  map[dedupeKey]int64
+	fresh  map[event.Topic]*topic // topics made by this transaction
+	counts []counted              // for the catalog, after the commit
+	events []any                  // arguments of the rows to insert
+	seen   []any
+}
+
+// counted is one event that topic gained.
+type counted struct {
+	topic *topic
+	size  int64
+}
+
+func (a *appending) run(ctx context.Context, batches []event.Batch) ([][]event.Receipt, error) {
+	keys, err := a.lookUp(ctx, batches)
+	if err != nil {
+		return nil, err
+	}
+	receipts := make([][]event.Receipt, len(batches))
+	for i, b := range batches {
+		receipts[i] = make([]event.Receipt, len(b.Events))
+		for j := range b.Events {
+			if receipts[i][j], err = a.add(ctx, &b.Events[j], keys[0]); err != nil {
+				return nil, err
+			}
+			keys = keys[1:]
+		}
+		if b.Checkpoint != nil {
+			if _, err := a.tx.StmtContext(ctx, a.log.write.checkpoint).ExecContext(ctx, b.Checkpoint.Watch, b.Checkpoint.State); err != nil {
+				return nil, fmt.Errorf("checkpoint of %s: %w", b.Checkpoint.Watch, err)
+			}
+		}
+	}
+	if err := a.log.write.events.insert(ctx, a.tx, a.events); err != nil {
+		return nil, fmt.Errorf("events: %w", err)
+	}
+	if err := a.log.write.seen.insert(ctx, a.tx, a.seen); err != nil {
+		return nil, fmt.Errorf("dedupe keys: %w", err)
+	}
+	return receipts, nil
+}
+
+// lookUp makes every event's key, in order, and finds those in the log already.
+func (a *appending) lookUp(ctx context.Context, batches []event.Batch) ([]dedupeKey, error) {
+	var keys []dedupeKey
+	for _, b := range batches {
+		for i := range b.Events {
+			keys = append(keys, keyOf(&b.Events[i]))
+		}
+	}
+	for start := 0; start < len(keys); start += lookUpWidth {
+		args := make([]any, lookUpWidth)
+		for i := range args { // the last one fills up
+			args[i] = keys[min(start+i, len(keys)-1)][:]
+		}
+		if err := a.lookUpSome(ctx, args); err != nil {
+			return nil, fmt.Errorf("look for duplicates: %w", err)
+		}
+	}
+	return keys, nil
+}
+
+func (a *appending) lookUpSome(ctx context.Context, args []any) error {
+	rows, err := a.tx.StmtContext(ctx, a.log.write.lookUp).QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key sql.RawBytes
+		var seq int64
+		if err := rows.Scan(&key, &seq); err != nil {
+			return err
+		}
+		a.known[dedupeKey(key)] = seq
+	}
+	return rows.Err()
+}
+
+// add takes a place in the log for e, unless it has one.
+func (a *appending) add(ctx context.Context, e *event.Event, key dedupeKey) (event.Receipt, error) {
+	if seq, ok := a.known[key]; ok {
+		return event.Receipt{ID: e.ID, Topic: e.Topic, Cursor: a.log.cursor(seq), Duplicate: true}, nil
+	}
+	t, err := a.topic(ctx, e.Topic)
+	if err != nil {
+		return event.Receipt{}, err
+	}
+	extensions, err := encodeExtensions(e.Extensions)
+	if err != nil {
+		return event.Receipt{}, err
+	}
+	a.seq++
+	a.known[key] = a.seq
+	a.counts = append(a.counts, counted{t, int64(len(e.Data))})
+	a.events = append(a.events, a.seq, t.id, a.now, e.Time.UnixMicro(), e.ID, e.Source, e.Type, e.Subject, e.ContentType, extensions, e.Data)
+	a.seen = append(a.seen, a.seq, a.now, key[:])
+	return event.Receipt{ID: e.ID, Topic: e.Topic, Cursor: a.log.cursor(a.seq)}, nil
+}
+
+func encodeExtensions(extensions map[string]json.RawMessage) (string, error) {
+	if len(extensions) == 0 {
+		return "", nil
+	}
+	b, err := json.Marshal(extensions)
+	return string(b), err
+}
+
+// topic finds or makes the topic. Only the committer changes the catalog, so
+// it may look without the lock.
+func (a *appending) topic(ctx context.Context, name event.Topic) (*topic, error) {
+	if t := a.log.catalog.byName[name]; t != nil {
+		return t, nil
+	}
+	if t := a.fresh[name]; t != nil {
+		return t, nil
+	}
+	a.lastID++
+	t := &topic{id: a.lastID, name: name}
+	_, err := a.tx.ExecContext(ctx,
+		`INSERT INTO topics (id, name, events, bytes, oldest, purged_through, purged_at, counted_through) VALUES ($1, $2, 0, 0, 0, 0, 0, 0)`,
+		t.id, string(name))
+	if err != nil {
+		return nil, fmt.Errorf("topic %s: %w", name, err)
+	}
+	a.fresh[name] = t
+	return t, nil
+}
+
+// settle tells memory what is on disk now.
+func (a *appending) settle() {
+	c := a.log.catalog
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range a.fresh {
+		c.add(t)
+	}
+	for _, n := range a.counts {
+		n.topic.count(a.now, n.size)
+		a.log.walSize.Add(n.size + pageSize)
+		a.log.upkeep.touch(n.topic)
+	}
+	a.log.head.Store(a.seq)
+}
+
+// Widths of the prepared statements. A row of events has 11 arguments.
+const lookUpWidth = 32
+
+var insertWidths = [...]int{64, 8, 1}
+
+// statements are what Append runs, prepared once on the write connection.
+type statements struct {
+	events, seen       inserter
+	lookUp, checkpoint *sql.Stmt
+}
+
+func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
+	s := &statements{}
+	var err error
+	prepare := func(query string) *sql.Stmt {
+		if err != nil {
+			return nil
+		}
+		var stmt *sql.Stmt
+		stmt, err = db.PrepareContext(ctx, query)
+		return stmt
+	}
+	s.lookUp = prepare(`SELECT key, seq FROM seen WHERE key IN ` + tuple(1, lookUpWidth))
+	s.checkpoint = prepare(`INSERT INTO checkpoints (watch, state) VALUES ($1, $2) ON CONFLICT (watch) DO UPDATE SET state = excluded.state`)
+	s.events = prepareInsert(prepare, `INSERT INTO events (seq, topic, committed, time, id, source, type, subject, content_type, extensions, data) VALUES `, 11)
+	s.seen = prepareInsert(prepare, `INSERT INTO seen (seq, at, key) VALUES `, 3)
+	return s, err
+}
+
+// tuple is ($from, ..., $from+n-1).
+func tuple(from, n int) string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = "$" + strconv.Itoa(from+i)
+	}
+	return "(" + strings.Join(names, ", ") + ")"
+}
+
+func (s *statements) close() {
+	for _, stmt := range append(append(s.events.stmts[:], s.seen.stmts[:]...), s.lookUp, s.checkpoint) {
+		_ = stmt.Close() // the connection closes next
+	}
+}
+
+// inserter inserts rows, many with one statement.
+type inserter struct {
+	columns int
+	stmts   [len(insertWidths)]*sql.Stmt
+}
+
+func prepareInsert(prepare func(string) *sql.Stmt, query string, columns int) inserter {
+	in := inserter{columns: columns}
+	for i, width := range insertWidths {
+		rows := make([]string, width)
+		for r := range rows {
+			rows[r] = tuple(1+r*columns, columns)
+		}
+		in.stmts[i] = prepare(query + strings.Join(rows, ", "))
+	}
+	return in
+}
+
+// insert writes the rows whose arguments stand one after another.
+func (in inserter) insert(ctx context.Context, tx *sql.Tx, args []any) error {
+	for i, width := range insertWidths {
+		for n := width * in.columns; len(args) >= n; args = args[n:] {
+			if _, err := tx.StmtContext(ctx, in.stmts[i]).ExecContext(ctx, args[:n]...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
