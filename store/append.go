@@ -6,7 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -23,8 +23,8 @@ func (l *Log) Append(ctx context.Context, batches []event.Batch) ([][]event.Rece
 		return nil, fmt.Errorf("append: %w", err)
 	}
 	a := appending{
-		log: l, tx: tx, seq: l.head.Load(), now: l.now().UnixMilli(), lastID: l.catalog.lastID,
-		known: map[dedupeKey]int64{}, fresh: map[event.Topic]*topic{},
+		log: l, tx: tx, seq: l.catalog.head.Load(), now: l.now().UnixMilli(),
+		known: map[dedupeKey]int64{}, chains: map[*topic]*chain{},
 	}
 	receipts, err := a.run(ctx, batches)
 	if err == nil {
@@ -65,19 +65,19 @@ type appending struct {
 	log    *Log
 	tx     *sql.Tx
 	seq    int64 // the last one taken
-	lastID int64 // of topics
 	now    int64 // Unix milliseconds
 	known  map[dedupeKey]int64
-	fresh  map[event.Topic]*topic // topics made by this transaction
-	counts []counted              // for the catalog, after the commit
-	events []any                  // arguments of the rows to insert
+	fresh  []*topic          // made by this transaction
+	chains map[*topic]*chain // as they are after it
+	links  []link            // for the catalog, after the commit
+	events []any             // arguments of the rows to insert
 	seen   []any
 }
 
-// counted is one event that topic gained.
-type counted struct {
+// link is an event that a topic gained.
+type link struct {
 	topic *topic
-	size  int64
+	node
 }
 
 func (a *appending) run(ctx context.Context, batches []event.Batch) ([][]event.Receipt, error) {
@@ -151,9 +151,9 @@ func (a *appending) add(ctx context.Context, e *event.Event, key dedupeKey) (eve
 	if seq, ok := a.known[key]; ok {
 		return event.Receipt{ID: e.ID, Topic: e.Topic, Cursor: a.log.cursor(seq), Duplicate: true}, nil
 	}
-	t, err := a.topic(ctx, e.Topic)
+	t, c, err := a.topic(ctx, e.Topic)
 	if err != nil {
-		return event.Receipt{}, err
+		return event.Receipt{}, fmt.Errorf("topic %s: %w", e.Topic, err)
 	}
 	extensions, err := encodeExtensions(e.Extensions)
 	if err != nil {
@@ -161,10 +161,13 @@ func (a *appending) add(ctx context.Context, e *event.Event, key dedupeKey) (eve
 	}
 	a.seq++
 	a.known[key] = a.seq
-	a.counts = append(a.counts, counted{t, int64(len(e.Data))})
-	a.events = append(a.events, a.seq, t.id, a.now, e.Time.UnixMicro(), e.ID, e.Source, e.Type, e.Subject, e.ContentType, extensions, e.Data)
-	a.seen = append(a.seen, a.seq, a.now, key[:])
-	return event.Receipt{ID: e.ID, Topic: e.Topic, Cursor: a.log.cursor(a.seq)}, nil
+	n := c.push(a.seq, int64(len(e.Data)))
+	n.committed = a.now
+	a.links = append(a.links, link{t, n})
+	a.events = append(a.events, n.seq, t.id, n.prev, n.jump, n.ordinal, n.total, a.now, e.Time.UnixMicro(),
+		e.ID, e.Source, e.Type, e.Subject, e.ContentType, extensions, e.Data)
+	a.seen = append(a.seen, n.seq, a.now, key[:])
+	return event.Receipt{ID: e.ID, Topic: e.Topic, Cursor: a.log.cursor(n.seq)}, nil
 }
 
 func encodeExtensions(extensions map[string]json.RawMessage) (string, error) {
@@ -175,24 +178,43 @@ func encodeExtensions(extensions map[string]json.RawMessage) (string, error) {
 	return string(b), err
 }
 
-// topic finds or makes the topic. Only the committer changes the catalog, so
-// it may look without the lock.
-func (a *appending) topic(ctx context.Context, name event.Topic) (*topic, error) {
-	if t := a.log.catalog.byName[name]; t != nil {
-		return t, nil
+// topic finds or makes the topic, and the end of its chain in this
+// transaction. Only the committer changes the catalog, so it may look without
+// the lock.
+func (a *appending) topic(ctx context.Context, name event.Topic) (*topic, *chain, error) {
+	t := a.log.catalog.byName[name]
+	for _, fresh := range a.fresh {
+		if fresh.name == name {
+			t = fresh
+		}
 	}
-	if t := a.fresh[name]; t != nil {
-		return t, nil
+	if t == nil {
+		var err error
+		if t, err = a.newTopic(ctx, name); err != nil {
+			return nil, nil, err
+		}
 	}
-	a.lastID++
-	t := &topic{id: a.lastID, name: name}
-	_, err := a.tx.ExecContext(ctx,
-		`INSERT INTO topics (id, name, events, bytes, oldest, purged_through, purged_at, counted_through) VALUES ($1, $2, 0, 0, 0, 0, 0, 0)`,
-		t.id, string(name))
+	if c := a.chains[t]; c != nil {
+		return t, c, nil
+	}
+	c := t.chain
+	c.terms = slices.Clone(t.terms)
+	if c.terms == nil && c.ordinal > 0 {
+		if err := c.restore(ctx, chainReader{a.tx}, t.purged.through); err != nil {
+			return nil, nil, err
+		}
+	}
+	a.chains[t] = &c
+	return t, &c, nil
+}
+
+func (a *appending) newTopic(ctx context.Context, name event.Topic) (*topic, error) {
+	t := &topic{id: a.log.catalog.lastID + int64(len(a.fresh)) + 1, name: name}
+	_, err := a.tx.StmtContext(ctx, a.log.write.topic).ExecContext(ctx, t.id, string(name))
 	if err != nil {
-		return nil, fmt.Errorf("topic %s: %w", name, err)
+		return nil, err
 	}
-	a.fresh[name] = t
+	a.fresh = append(a.fresh, t)
 	return t, nil
 }
 
@@ -204,23 +226,29 @@ func (a *appending) settle() {
 	for _, t := range a.fresh {
 		c.add(t)
 	}
-	for _, n := range a.counts {
-		n.topic.count(a.now, n.size)
-		a.log.walSize.Add(n.size + pageSize)
+	before := a.log.walSize.Load()
+	for _, n := range a.links {
+		before += n.total - n.topic.total + rowSize
+		n.topic.gain(n.node)
 		a.log.upkeep.touch(n.topic)
 	}
-	a.log.head.Store(a.seq)
+	a.log.walSize.Store(before)
+	for t, chain := range a.chains {
+		t.terms = chain.terms
+	}
+	c.kept += int64(len(a.links))
+	c.head.Store(a.seq)
 }
 
-// Widths of the prepared statements. A row of events has 11 arguments.
+// Rows that one statement looks for and inserts.
 const lookUpWidth = 32
 
 var insertWidths = [...]int{64, 8, 1}
 
 // statements are what Append runs, prepared once on the write connection.
 type statements struct {
-	events, seen       inserter
-	lookUp, checkpoint *sql.Stmt
+	events, seen              inserter
+	lookUp, topic, checkpoint *sql.Stmt
 }
 
 func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
@@ -234,24 +262,20 @@ func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
 		stmt, err = db.PrepareContext(ctx, query)
 		return stmt
 	}
-	s.lookUp = prepare(`SELECT key, seq FROM seen WHERE key IN ` + tuple(1, lookUpWidth))
+	s.lookUp = prepare(`SELECT key, seq FROM seen WHERE key IN ` + tuple(lookUpWidth))
+	s.topic = prepare(`INSERT INTO topics (id, name, head, ordinal, total, purged_through, purged_ordinal, purged_total, purged_at, oldest) VALUES ($1, $2, 0, 0, 0, 0, 0, 0, 0, 0)`)
 	s.checkpoint = prepare(`INSERT INTO checkpoints (watch, state) VALUES ($1, $2) ON CONFLICT (watch) DO UPDATE SET state = excluded.state`)
-	s.events = prepareInsert(prepare, `INSERT INTO events (seq, topic, committed, time, id, source, type, subject, content_type, extensions, data) VALUES `, 11)
+	s.events = prepareInsert(prepare, `INSERT INTO events (seq, topic, prev, jump, ordinal, total, committed, time, id, source, type, subject, content_type, extensions, data) VALUES `, 15)
 	s.seen = prepareInsert(prepare, `INSERT INTO seen (seq, at, key) VALUES `, 3)
 	return s, err
 }
 
-// tuple is ($from, ..., $from+n-1).
-func tuple(from, n int) string {
-	names := make([]string, n)
-	for i := range names {
-		names[i] = "$" + strconv.Itoa(from+i)
-	}
-	return "(" + strings.Join(names, ", ") + ")"
-}
+// tuple is (?, ..., ?). With many numbered parameters SQLite would spend a
+// tenth of its time on looking them up by name.
+func tuple(n int) string { return "(?" + strings.Repeat(", ?", n-1) + ")" }
 
 func (s *statements) close() {
-	for _, stmt := range append(append(s.events.stmts[:], s.seen.stmts[:]...), s.lookUp, s.checkpoint) {
+	for _, stmt := range append(append(s.events.stmts[:], s.seen.stmts[:]...), s.lookUp, s.topic, s.checkpoint) {
 		_ = stmt.Close() // the connection closes next
 	}
 }
@@ -265,11 +289,7 @@ type inserter struct {
 func prepareInsert(prepare func(string) *sql.Stmt, query string, columns int) inserter {
 	in := inserter{columns: columns}
 	for i, width := range insertWidths {
-		rows := make([]string, width)
-		for r := range rows {
-			rows[r] = tuple(1+r*columns, columns)
-		}
-		in.stmts[i] = prepare(query + strings.Join(rows, ", "))
+		in.stmts[i] = prepare(query + tuple(columns) + strings.Repeat(", "+tuple(columns), width-1))
 	}
 	return in
 }

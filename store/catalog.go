@@ -5,44 +5,66 @@ import (
 	"database/sql"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chappe/chappe/event"
 )
 
-// topic is what is known of a topic, in memory (about 200 bytes) and, some
+// topic is what is known of a topic: in memory (some 300 bytes) and, a few
 // seconds behind, in its row.
 type topic struct {
-	id            int64
-	name          event.Topic
-	keep          event.Keep
-	rule          event.Pattern // whose watermark it folds into
-	events, bytes int64
-	oldest        int64 // commit time of the first event kept, or before it
-	purgedThrough int64
-	purgedAt      int64
-	place         int  // in catalog.all
-	unsaved       bool // the row is behind
+	chain
+	id     int64
+	name   event.Topic
+	keep   event.Keep
+	rule   event.Pattern // whose watermark it folds into
+	purged purged
+	oldest int64 // commit time of the first event kept
+
+	place   int  // in catalog.all
+	unsaved bool // the row is behind
 }
 
-// over reports whether t keeps more than it may, by more than an eighth where
-// slack makes the purge of a busy topic worth its transaction.
+// purged is how far a topic is purged: the newest event gone, and when.
+type purged struct{ through, ordinal, total, at int64 }
+
+func (t *topic) events() int64 { return t.ordinal - t.purged.ordinal }
+func (t *topic) bytes() int64  { return t.total - t.purged.total }
+
+// over reports whether t keeps more than it may; with slack, more by so much
+// that a purge is worth it on a busy topic.
 func (t *topic) over(now time.Time, slack bool) bool {
 	events, bytes := t.keep.Events, int64(t.keep.Bytes)
 	if slack {
-		events, bytes = events+events/8, bytes+bytes/8
+		events, bytes = events+events/16, bytes+bytes/16
 	}
-	return t.events > events || bytes > 0 && t.bytes > bytes || t.expired(now, t.oldest)
+	return t.events() > events || bytes > 0 && t.bytes() > bytes || t.events() > 0 && t.oldest < t.expiry(now)
 }
 
-func (t *topic) expired(now time.Time, committed int64) bool {
-	return t.events > 0 && committed < now.Add(-t.keep.Age).UnixMilli()
+// expiry is the commit time before which t's events are too old.
+func (t *topic) expiry(now time.Time) int64 { return now.Add(-t.keep.Age).UnixMilli() }
+
+// keeps reports whether n is within t's bounds.
+func (t *topic) keeps(n node, now time.Time) bool {
+	return t.ordinal-n.ordinal < t.keep.Events &&
+		(t.keep.Bytes == 0 || t.total-n.total < int64(t.keep.Bytes)) &&
+		n.committed >= t.expiry(now)
+}
+
+// gain notes an appended event.
+func (t *topic) gain(n node) {
+	if t.events() == 0 {
+		t.oldest = n.committed
+	}
+	t.head, t.ordinal, t.total = n.seq, n.ordinal, n.total
 }
 
 // catalog is the topics in memory. The committer alone changes it, under mu;
-// readers look under mu.
+// others look under mu.
 type catalog struct {
 	rules event.Rules
+	head  atomic.Int64 // seq of the newest event committed; set under mu
 
 	mu         sync.RWMutex
 	byName     map[event.Topic]*topic
@@ -50,57 +72,63 @@ type catalog struct {
 	all        []*topic // in no order; the upkeep walks it
 	watermarks map[event.Pattern]int64
 	lastID     int64
+	kept       int64 // events of all topics
 }
 
-func loadCatalog(ctx context.Context, db *sql.DB, rules event.Rules) (*catalog, error) {
+func loadCatalog(ctx context.Context, db *sql.DB, rules event.Rules, head int64) (*catalog, error) {
 	c := &catalog{
 		rules:      rules,
 		byName:     map[event.Topic]*topic{},
 		byID:       map[int64]*topic{},
 		watermarks: map[event.Pattern]int64{},
 	}
-	if err := c.loadTopics(ctx, db); err != nil {
-		return nil, fmt.Errorf("load topics: %w", err)
+	c.head.Store(head)
+	for _, load := range []struct {
+		what string
+		from func(context.Context, *sql.DB) error
+	}{{"topics", c.loadTopics}, {"their newest events", c.loadUnsaved}, {"watermarks", c.loadWatermarks}} {
+		if err := load.from(ctx, db); err != nil {
+			return nil, fmt.Errorf("load %s: %w", load.what, err)
+		}
 	}
-	if err := c.loadWatermarks(ctx, db); err != nil {
-		return nil, fmt.Errorf("load watermarks: %w", err)
+	for _, t := range c.all {
+		c.kept += t.events()
 	}
 	return c, nil
 }
 
-// loadTopics reads the rows and counts the events that came after them.
 func (c *catalog) loadTopics(ctx context.Context, db *sql.DB) error {
-	countedThrough := map[int64]int64{}
-	rows, err := db.QueryContext(ctx, `SELECT id, name, events, bytes, oldest, purged_through, purged_at, counted_through FROM topics`)
+	rows, err := db.QueryContext(ctx, `SELECT id, name, head, ordinal, total, purged_through, purged_ordinal, purged_total, purged_at, oldest FROM topics`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		t := &topic{}
-		var through int64
-		if err := rows.Scan(&t.id, &t.name, &t.events, &t.bytes, &t.oldest, &t.purgedThrough, &t.purgedAt, &through); err != nil {
+		p := &t.purged
+		if err := rows.Scan(&t.id, &t.name, &t.head, &t.ordinal, &t.total, &p.through, &p.ordinal, &p.total, &p.at, &t.oldest); err != nil {
 			return err
 		}
-		countedThrough[t.id] = through
 		c.add(t)
 	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	rows, err = db.QueryContext(ctx, `SELECT seq, topic, committed, LENGTH(data) FROM events WHERE seq > (SELECT counted FROM log)`)
+	return rows.Err()
+}
+
+// loadUnsaved brings topics up to the events after their rows were saved.
+func (c *catalog) loadUnsaved(ctx context.Context, db *sql.DB) error {
+	rows, err := db.QueryContext(ctx, `SELECT seq, topic, ordinal, total, committed FROM events WHERE seq > (SELECT saved FROM log) ORDER BY seq`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var seq, id, committed int64
-		var size sql.NullInt64
-		if err := rows.Scan(&seq, &id, &committed, &size); err != nil {
+		var n node
+		var id int64
+		if err := rows.Scan(&n.seq, &id, &n.ordinal, &n.total, &n.committed); err != nil {
 			return err
 		}
-		if t := c.byID[id]; t != nil && seq > countedThrough[id] {
-			t.count(committed, size.Int64)
+		if t := c.byID[id]; t != nil && n.seq > t.head {
+			t.gain(n)
 		}
 	}
 	return rows.Err()
@@ -123,16 +151,6 @@ func (c *catalog) loadWatermarks(ctx context.Context, db *sql.DB) error {
 	return rows.Err()
 }
 
-// count adds one event to t's figures.
-func (t *topic) count(committed, size int64) {
-	if t.events == 0 {
-		t.oldest = committed
-	}
-	t.events++
-	t.bytes += size
-	t.unsaved = true
-}
-
 func (c *catalog) add(t *topic) {
 	rule := c.rules.For(t.name)
 	t.keep, t.rule = rule.Keep, rule.Match
@@ -143,25 +161,9 @@ func (c *catalog) add(t *topic) {
 	c.lastID = max(c.lastID, t.id)
 }
 
-// settle takes over what a purge has done. Where it failed, the counts are as
-// before; purgedThrough stays announced, which only costs a reader a restart.
-func (c *catalog) settle(p *purging, committed bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if committed {
-		for _, t := range p.forgotten {
-			c.forget(t)
-		}
-		return
-	}
-	for t, was := range p.before {
-		t.events, t.bytes, t.oldest = was.events, was.bytes, was.oldest
-	}
-}
-
 // forget drops t; its watermark keeps what its row said.
 func (c *catalog) forget(t *topic) {
-	c.watermarks[t.rule] = max(c.watermarks[t.rule], t.purgedThrough)
+	c.watermarks[t.rule] = max(c.watermarks[t.rule], t.purged.through)
 	delete(c.byName, t.name)
 	delete(c.byID, t.id)
 	last := c.all[len(c.all)-1]
@@ -169,37 +171,51 @@ func (c *catalog) forget(t *topic) {
 	c.all = c.all[:len(c.all)-1]
 }
 
-// selected is the topics that a query reads.
-type selected struct {
-	all   bool
-	names map[int64]event.Topic
+// extent is what a reader needs of a topic, taken at one moment.
+type extent struct {
+	name                 event.Topic
+	head, through, floor int64 // newest seq; newest purged, and its ordinal
 }
 
-// find resolves patterns. Literal patterns are looked up, others compared
-// with every topic.
-func (c *catalog) find(patterns []event.Pattern) selected {
+func (t *topic) extent() extent { return extent{t.name, t.head, t.purged.through, t.purged.ordinal} }
+
+// find resolves patterns: literal ones are looked up, others compared with
+// every topic. It returns nil for all topics, and the head of that moment.
+func (c *catalog) find(patterns []event.Pattern) (found map[int64]extent, head int64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	s := selected{names: map[int64]event.Topic{}}
-	var wild []event.Pattern
+	head = c.head.Load()
+	found = map[int64]extent{}
+	wild := patterns[:0:0]
 	for _, p := range patterns {
 		if p == "**" {
-			s.all = true
+			return nil, head
 		} else if !p.Literal() {
 			wild = append(wild, p)
 		} else if t := c.byName[event.Topic(p)]; t != nil {
-			s.names[t.id] = t.name
+			found[t.id] = t.extent()
 		}
 	}
-	if s.all || len(wild) == 0 {
-		return s
+	if len(wild) == 0 {
+		return found, head
 	}
 	for _, t := range c.byName {
 		if matchesAny(wild, t.name) {
-			s.names[t.id] = t.name
+			found[t.id] = t.extent()
 		}
 	}
-	return s
+	return found, head
+}
+
+// extentOf is one topic's.
+func (c *catalog) extentOf(id int64) (extent, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	t := c.byID[id]
+	if t == nil {
+		return extent{}, false
+	}
+	return t.extent(), true
 }
 
 func matchesAny(patterns []event.Pattern, t event.Topic) bool {
@@ -211,23 +227,8 @@ func matchesAny(patterns []event.Pattern, t event.Topic) bool {
 	return false
 }
 
-// name is the topic's name, if s has it.
-func (c *catalog) name(s selected, id int64) (event.Topic, bool) {
-	if !s.all {
-		name, ok := s.names[id]
-		return name, ok
-	}
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	t := c.byID[id]
-	if t == nil {
-		return "", false
-	}
-	return t.name, true
-}
-
-// purged reports whether something that patterns match was purged after seq.
-func (c *catalog) purged(patterns []event.Pattern, seq int64) bool {
+// purgedAfter reports whether something that patterns match was purged after seq.
+func (c *catalog) purgedAfter(patterns []event.Pattern, seq int64) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	for match, through := range c.watermarks {
@@ -235,11 +236,11 @@ func (c *catalog) purged(patterns []event.Pattern, seq int64) bool {
 			return true
 		}
 	}
-	var wild []event.Pattern
+	wild := patterns[:0:0]
 	for _, p := range patterns {
 		if !p.Literal() {
 			wild = append(wild, p)
-		} else if t := c.byName[event.Topic(p)]; t != nil && t.purgedThrough > seq {
+		} else if t := c.byName[event.Topic(p)]; t != nil && t.purged.through > seq {
 			return true
 		}
 	}
@@ -247,7 +248,7 @@ func (c *catalog) purged(patterns []event.Pattern, seq int64) bool {
 		return false
 	}
 	for _, t := range c.byName {
-		if t.purgedThrough > seq && matchesAny(wild, t.name) {
+		if t.purged.through > seq && matchesAny(wild, t.name) {
 			return true
 		}
 	}

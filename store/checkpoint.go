@@ -15,7 +15,7 @@ const (
 	walSoft  = 48 << 20         // bytes, about; above, the copying begins
 	walRest  = 10 * time.Second // or after this, whatever its size
 
-	pageSize = 4096 // an event changes about one page of the index by topic
+	rowSize = 512 // what an event writes beside its data
 )
 
 func (l *Log) runCheckpoints(ctx context.Context) {

@@ -145,7 +145,7 @@ func schemaCurrent(ctx context.Context, provider *goose.Provider) (bool, error) 
 // found writes the log's one row on the first start.
 func (db *DB) found(ctx context.Context) error {
 	_, err := db.writer.ExecContext(ctx,
-		`INSERT INTO log (one, epoch, head, counted, secret) VALUES (1, $1, 0, 0, $2) ON CONFLICT DO NOTHING`,
+		`INSERT INTO log (one, epoch, head, saved, garbage, secret) VALUES (1, $1, 0, 0, 0, $2) ON CONFLICT DO NOTHING`,
 		newEpoch(), randomSecret())
 	return err
 }

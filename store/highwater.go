@@ -15,7 +15,7 @@ import (
 
 func (l *Log) writeHighWater() error {
 	path := filepath.Join(l.db.dir, highWaterFile)
-	text := fmt.Sprintf("%s %d\n", l.epoch, l.head.Load())
+	text := fmt.Sprintf("%s %d\n", l.epoch, l.catalog.head.Load())
 	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
 		return err
 	}

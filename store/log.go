@@ -27,7 +27,6 @@ type Log struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	epoch   string
-	head    atomic.Int64 // seq of the newest event committed
 
 	write  *statements
 	upkeep upkeep
@@ -45,7 +44,7 @@ func OpenLog(ctx context.Context, db *DB, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{db: db, lock: lock, logger: o.Logger, now: o.Now}
+	l := &Log{db: db, lock: lock, logger: o.Logger, now: o.Now, upkeep: upkeep{touched: map[*topic]struct{}{}, later: map[*topic]struct{}{}}}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -64,11 +63,10 @@ func (l *Log) load(ctx context.Context, rules event.Rules) (err error) {
 	if err != nil {
 		return err
 	}
-	l.head.Store(head)
 	if err := l.checkHighWater(ctx, head); err != nil {
 		return err
 	}
-	if l.catalog, err = loadCatalog(ctx, l.db.reader, rules); err != nil {
+	if l.catalog, err = loadCatalog(ctx, l.db.reader, rules, head); err != nil {
 		return err
 	}
 	l.write, err = prepareStatements(ctx, l.db.writer)
@@ -77,7 +75,7 @@ func (l *Log) load(ctx context.Context, rules event.Rules) (err error) {
 
 // loadHead finds the newest seq ever given: the newest events may be purged.
 func (l *Log) loadHead(ctx context.Context) (head int64, err error) {
-	err = l.db.reader.QueryRowContext(ctx, `SELECT epoch, head FROM log`).Scan(&l.epoch, &head)
+	err = l.db.reader.QueryRowContext(ctx, `SELECT epoch, head, garbage FROM log`).Scan(&l.epoch, &head, &l.upkeep.garbage)
 	if err != nil {
 		return 0, err
 	}
@@ -99,7 +97,7 @@ func (l *Log) Announce(address string) error {
 }
 
 // Head is the cursor of the newest event committed.
-func (l *Log) Head() event.Cursor { return l.cursor(l.head.Load()) }
+func (l *Log) Head() event.Cursor { return l.cursor(l.catalog.head.Load()) }
 
 func (l *Log) cursor(seq int64) event.Cursor { return event.Cursor{Epoch: l.epoch, Seq: seq} }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,38 +16,38 @@ import (
 const (
 	pageBytes   = 1 << 20 // data in a page, one event excepted
 	scanRows    = 4096    // rows looked at when many topics match
-	fewTopics   = 32      // up to here each topic's index is read by itself
+	fewTopics   = 32      // up to here each topic's chain is followed by itself
 	defaultPage = 1000
 )
 
 // Read returns the next page after q.After. See event.Reader.
 func (l *Log) Read(ctx context.Context, q event.Query) (event.Page, error) {
-	head := l.head.Load()
-	if err := l.checkCursor(q.After, head); err != nil {
+	if err := l.checkCursor(q.After); err != nil {
 		return event.Page{}, err
 	}
 	if q.Limit <= 0 {
 		q.Limit = defaultPage
 	}
-	page, err := l.readPage(ctx, q, head)
-	if err != nil {
-		return event.Page{}, fmt.Errorf("read the log: %w", err)
+	var page event.Page
+	err := sql.ErrNoRows
+	for tries := 0; tries < 3 && errors.Is(err, sql.ErrNoRows); tries++ { // a sweep took an event away under the reader
+		page, err = l.readPage(ctx, q)
 	}
-	// After the rows, not before: a purge is announced before it deletes, so
-	// whatever these rows lack is known by now.
+	// After the rows, not before: what is purged is in the catalog before it
+	// is deleted, so whatever these rows lack is known by now.
 	if err := l.CheckPurged(q.Patterns, q.After); err != nil {
 		return event.Page{}, err
 	}
-	return page, nil
+	return page, wrap("read the log", err)
 }
 
-func (l *Log) checkCursor(c event.Cursor, head int64) error {
+func (l *Log) checkCursor(c event.Cursor) error {
 	switch {
 	case c.IsZero():
 		return nil
 	case c.Epoch != l.epoch:
 		return l.gone(c, "it is from another log, or from before a restore")
-	case c.Seq > head:
+	case c.Seq > l.catalog.head.Load():
 		return l.gone(c, "it is beyond the newest event")
 	}
 	return nil
@@ -55,7 +56,7 @@ func (l *Log) checkCursor(c event.Cursor, head int64) error {
 // CheckPurged returns an *event.GoneError if something that patterns match
 // was purged after the cursor. The zero cursor asks for what is kept.
 func (l *Log) CheckPurged(patterns []event.Pattern, after event.Cursor) error {
-	if after.IsZero() || !l.catalog.purged(patterns, after.Seq) {
+	if after.IsZero() || !l.catalog.purgedAfter(patterns, after.Seq) {
 		return nil
 	}
 	return l.gone(after, "events after it are no longer kept")
@@ -65,9 +66,9 @@ func (l *Log) gone(c event.Cursor, reason string) error {
 	return &event.GoneError{Cursor: c, Head: l.Head(), Reason: reason}
 }
 
-func (l *Log) readPage(ctx context.Context, q event.Query, head int64) (event.Page, error) {
-	s := l.catalog.find(q.Patterns)
-	if !s.all && len(s.names) == 0 {
+func (l *Log) readPage(ctx context.Context, q event.Query) (event.Page, error) {
+	topics, head := l.catalog.find(q.Patterns)
+	if topics != nil && len(topics) == 0 {
 		return event.Page{Cursor: l.cursor(head)}, nil
 	}
 	tx, err := l.db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
@@ -75,8 +76,8 @@ func (l *Log) readPage(ctx context.Context, q event.Query, head int64) (event.Pa
 		return event.Page{}, err
 	}
 	defer func() { _ = tx.Rollback() }() // nothing to undo: it only reads
-	r := reading{log: l, tx: tx, topics: s, after: q.After.Seq, head: head, limit: q.Limit}
-	if s.all || len(s.names) > fewTopics {
+	r := reading{log: l, tx: tx, topics: topics, after: q.After.Seq, head: head, limit: q.Limit}
+	if topics == nil || len(topics) > fewTopics {
 		return r.scan(ctx)
 	}
 	return r.merge(ctx)
@@ -86,7 +87,7 @@ func (l *Log) readPage(ctx context.Context, q event.Query, head int64) (event.Pa
 type reading struct {
 	log         *Log
 	tx          *sql.Tx
-	topics      selected
+	topics      map[int64]extent // nil: all
 	after, head int64
 	limit       int
 	size        int
@@ -115,11 +116,15 @@ func (r *reading) scan(ctx context.Context) (event.Page, error) {
 	return r.page(last, r.full() || looked == scanRows), nil
 }
 
-// merge reads each topic's index, then the rows that come first.
+// merge follows each topic's chain, then reads the rows that come first.
 func (r *reading) merge(ctx context.Context) (event.Page, error) {
 	var seqs []int64
-	for id := range r.topics.names {
-		some, err := r.seqsOf(ctx, id)
+	for _, t := range r.topics {
+		after := max(r.after, t.through)
+		if t.head <= after {
+			continue
+		}
+		some, err := chainReader{r.tx}.seqs(ctx, t.head, t.floor, after, r.limit)
 		if err != nil {
 			return event.Page{}, err
 		}
@@ -158,23 +163,6 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-func (r *reading) seqsOf(ctx context.Context, topic int64) ([]int64, error) {
-	rows, err := r.tx.QueryContext(ctx, `SELECT seq FROM events WHERE topic = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`, topic, r.after, r.head, r.limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var seqs []int64
-	for rows.Next() {
-		var seq int64
-		if err := rows.Scan(&seq); err != nil {
-			return nil, err
-		}
-		seqs = append(seqs, seq)
-	}
-	return seqs, rows.Err()
-}
-
 func (r *reading) full() bool { return len(r.records) >= r.limit || r.size >= pageBytes }
 
 func (r *reading) page(last int64, more bool) event.Page {
@@ -193,11 +181,14 @@ func (r *reading) row(rows *sql.Rows) (seq int64, err error) {
 	if err := rows.Scan(&seq, &topic, &micros, &e.ID, &e.Source, &e.Type, &e.Subject, &e.ContentType, &extensions, &data); err != nil {
 		return 0, err
 	}
-	name, ok := r.log.catalog.name(r.topics, topic)
-	if !ok {
+	t, ok := r.topics[topic]
+	if r.topics == nil {
+		t, ok = r.log.catalog.extentOf(topic)
+	}
+	if !ok || seq <= t.through {
 		return seq, nil
 	}
-	e.Topic, e.Time, e.Data = name, time.UnixMicro(micros).UTC(), data
+	e.Topic, e.Time, e.Data = t.name, time.UnixMicro(micros).UTC(), data
 	if extensions != "" {
 		if err := json.Unmarshal([]byte(extensions), &e.Extensions); err != nil {
 			return 0, fmt.Errorf("extensions of event %d: %w", seq, err)
@@ -210,7 +201,7 @@ func (r *reading) row(rows *sql.Rows) (seq int64, err error) {
 
 // Recent is the end of the log, as much as takes about size bytes in memory.
 func (l *Log) Recent(ctx context.Context, size int) ([]*event.Record, error) {
-	var from, through int64 = 0, l.head.Load()
+	var from int64
 	rows, err := l.db.reader.QueryContext(ctx, `SELECT seq, LENGTH(data) FROM events ORDER BY seq DESC LIMIT $1`, size/recentOverhead)
 	if err != nil {
 		return nil, fmt.Errorf("read the end of the log: %w", err)
@@ -226,16 +217,16 @@ func (l *Log) Recent(ctx context.Context, size int) ([]*event.Record, error) {
 	if err := rows.Err(); err != nil || from == 0 {
 		return nil, err
 	}
-	return l.readAll(ctx, event.Cursor{Epoch: l.epoch, Seq: from - 1}, through)
+	return l.readAll(ctx, event.Cursor{Epoch: l.epoch, Seq: from - 1})
 }
 
 // recentOverhead is about what a record takes beside its data, in bytes.
 const recentOverhead = 700
 
-func (l *Log) readAll(ctx context.Context, after event.Cursor, through int64) ([]*event.Record, error) {
+func (l *Log) readAll(ctx context.Context, after event.Cursor) ([]*event.Record, error) {
 	var all []*event.Record
 	for more := true; more; {
-		page, err := l.readPage(ctx, event.Query{Patterns: []event.Pattern{"**"}, After: after, Limit: defaultPage}, through)
+		page, err := l.readPage(ctx, event.Query{Patterns: []event.Pattern{"**"}, After: after, Limit: defaultPage})
 		if err != nil {
 			return nil, fmt.Errorf("read the end of the log: %w", err)
 		}

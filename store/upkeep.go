@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 	"time"
 
 	"github.com/chappe/chappe/event"
@@ -13,37 +13,49 @@ import (
 
 // Bounds of the upkeep. A slice stands between two commits.
 const (
-	sliceTime     = 4 * time.Millisecond // then a slice ends; it may finish one statement
-	sliceRows     = 256                  // rows looked at by one statement of a purge
-	sliceBytes    = 1 << 20              // data that one DELETE frees
-	sliceTopics   = 128                  // rows of counts saved by a slice
-	slicePages    = 128                  // pages given back by a slice
-	passTopics    = 2048                 // topics looked at by a slice
-	saveEvery     = 5 * time.Second
-	seenEvery     = time.Minute
-	seenAge       = 7 * 24 * time.Hour
-	forgetAfter   = 24 * time.Hour // a topic without events keeps its row so long
-	sparePages    = 512            // free pages left in the file for what comes next
-	sparePerMille = 100            // while busy, also this part of the file
+	sliceTime   = 4 * time.Millisecond // then a slice ends; it may finish one statement
+	sliceTopics = 128                  // topic rows saved by a slice
+	slicePages  = 128                  // pages given back by a slice
+	sliceSeen   = 1024                 // dedupe keys forgotten by a slice
+	passTopics  = 2048                 // topics looked at by a slice
+	saveEvery   = 5 * time.Second
+	seenEvery   = time.Minute
+	seenAge     = 7 * 24 * time.Hour
+	forgetAfter = 24 * time.Hour // a topic without events keeps its row so long
+	sparePages  = 512            // free pages left in the file for what comes next
+	spareShare  = 8              // while busy, also the file's pages divided by this
+
+	// A sweep looks at the whole log; it begins when garbage is this share
+	// of it, so that what it costs is borne by what it frees.
+	sweepShare     = 8
+	sweepShareIdle = 64
+	sweepLeast     = 1000 // rows; while busy, fewer are left alone
+	sweepMin       = 64   // seqs looked at by a statement, adapted to sliceTime
+	sweepMax       = 8192
 )
 
 // upkeep is what the committer has to do between commits.
 type upkeep struct {
-	touched  map[*topic]struct{} // appended to since the last look
-	due      []*topic            // keep more than they may
-	unsaved  []*topic            // their rows are behind
-	saving   []*topic            // of the round under way
-	savingAt int64               // head when the round began
-	pass     int                 // position in catalog.all
+	touched map[*topic]struct{} // appended to since the last look
+	later   map[*topic]struct{} // over their bounds by less than the slack
+	due     []*topic            // keep more than they may; a topic can be here twice
+	pass    int                 // position in catalog.all
+
+	unsaved  []*topic // their rows are behind
+	saving   []*topic // of the round under way
+	savingAt int64    // head when the round began
+
+	garbage  int64 // rows purged and not yet deleted
+	sweeping bool
+	swept    int64 // the sweep has come so far
+	sweepTo  int64 // head when it began
+	width    int64 // seqs of its next statement
 
 	nextPass, nextSave, nextSeen, nextHighWater time.Time
 }
 
 // touch notes that t has gained an event.
 func (u *upkeep) touch(t *topic) {
-	if u.touched == nil {
-		u.touched = map[*topic]struct{}{}
-	}
 	u.touched[t] = struct{}{}
 	if !t.unsaved {
 		t.unsaved = true
@@ -51,9 +63,10 @@ func (u *upkeep) touch(t *topic) {
 	}
 }
 
-// Maintain does one slice of what is due: purges, forgotten keys, saved
-// counts, space given back. More says that another slice is. Idle means that
-// nobody publishes, so bounds are held to the event and all space is freed.
+// Maintain does one slice of what is due: purges, deletion of what was purged,
+// forgotten keys, saved topics, space given back. More says that another slice
+// is. Idle means that nobody publishes, so bounds are held to the event and
+// space is freed to the page.
 func (l *Log) Maintain(ctx context.Context, idle bool) (more bool, err error) {
 	now := l.now()
 	l.findDue(now, idle)
@@ -63,6 +76,8 @@ func (l *Log) Maintain(ctx context.Context, idle bool) (more bool, err error) {
 		return true, wrap("checkpoint", checkpoint(ctx, l.db.writer))
 	case len(u.due) > 0:
 		return true, wrap("purge", l.purgeDue(ctx, now))
+	case l.sweepDue(idle):
+		return true, wrap("sweep", l.sweep(ctx))
 	case now.After(u.nextSeen):
 		more, err = l.forgetSeen(ctx, now)
 		if !more {
@@ -70,7 +85,7 @@ func (l *Log) Maintain(ctx context.Context, idle bool) (more bool, err error) {
 		}
 		return true, wrap("forget dedupe keys", err)
 	case len(u.saving) > 0 || now.After(u.nextSave) && len(u.unsaved) > 0:
-		return true, wrap("save counts", l.saveSome(ctx, now))
+		return true, wrap("save topics", l.saveSome(ctx, now))
 	case now.After(u.nextHighWater):
 		u.nextHighWater = now.Add(time.Second)
 		return true, wrap("write the high-water mark", l.writeHighWater())
@@ -102,17 +117,18 @@ func (l *Log) transact(ctx context.Context, do func(*sql.Tx) error) error {
 // a slow pass over all, those whose events have come of age.
 func (l *Log) findDue(now time.Time, idle bool) {
 	u, c := &l.upkeep, l.catalog
+	if idle {
+		maps.Copy(u.touched, u.later)
+		clear(u.later)
+	}
 	for t := range u.touched {
 		if t.over(now, !idle) {
 			u.due = append(u.due, t)
-		}
-		if idle {
-			delete(u.touched, t)
+		} else if t.over(now, false) {
+			u.later[t] = struct{}{}
 		}
 	}
-	if !idle {
-		clear(u.touched)
-	}
+	clear(u.touched)
 	if u.pass >= len(c.all) {
 		if now.Before(u.nextPass) {
 			return
@@ -129,7 +145,7 @@ func (l *Log) findDue(now time.Time, idle bool) {
 }
 
 func (t *topic) forgettable(now time.Time) bool {
-	return t.events == 0 && t.purgedAt < now.Add(-forgetAfter).UnixMilli()
+	return t.events() == 0 && t.purged.at < now.Add(-forgetAfter).UnixMilli()
 }
 
 // passEvery is how late an event's age may be noticed.
@@ -143,151 +159,18 @@ func passEvery(rules event.Rules) time.Duration {
 	return min(max(shortest/16, time.Second), 10*time.Minute)
 }
 
-// purging is one transaction of purges. What readers would miss is announced
-// before it is deleted (see Read); the rest can be taken back.
-type purging struct {
-	log       *Log
-	tx        *sql.Tx
-	now       time.Time
-	before    map[*topic]topic
-	forgotten []*topic
-}
-
-// purgeDue purges topics until the slice is over.
-func (l *Log) purgeDue(ctx context.Context, now time.Time) error {
-	p := purging{log: l, now: now, before: map[*topic]topic{}}
-	err := l.transact(ctx, func(tx *sql.Tx) error {
-		p.tx = tx
-		return p.run(ctx)
-	})
-	l.catalog.settle(&p, err == nil)
-	return err
-}
-
-func (p *purging) run(ctx context.Context) error {
-	if err := keepHead(ctx, p.tx, p.log); err != nil {
-		return err
-	}
-	u := &p.log.upkeep
-	for end := time.Now().Add(sliceTime); len(u.due) > 0 && time.Now().Before(end); {
-		t := u.due[len(u.due)-1]
-		done, err := p.topic(ctx, t)
-		if err != nil {
-			return fmt.Errorf("topic %s: %w", t.name, err)
-		}
-		if done {
-			u.due = u.due[:len(u.due)-1]
-		}
-	}
-	return nil
-}
-
-// keepHead saves the head: the newest events may be about to go.
-func keepHead(ctx context.Context, tx *sql.Tx, l *Log) error {
-	_, err := tx.ExecContext(ctx, `UPDATE log SET head = $1`, l.head.Load())
-	return err
-}
-
-// topic purges some of t, or forgets it. A topic can be due twice.
-func (p *purging) topic(ctx context.Context, t *topic) (done bool, err error) {
-	switch {
-	case slices.Contains(p.forgotten, t) || p.log.catalog.byID[t.id] != t:
-		return true, nil
-	case t.forgettable(p.now):
-		return true, p.forget(ctx, t)
-	}
-	err = p.purge(ctx, t)
-	return !t.over(p.now, false), err
-}
-
-// purge deletes some of t's oldest events.
-func (p *purging) purge(ctx context.Context, t *topic) error {
-	cut, err := p.findCut(ctx, t)
-	if err != nil || cut.events == 0 {
-		return err
-	}
-	if _, ok := p.before[t]; !ok {
-		p.before[t] = *t
-	}
-	c := p.log.catalog
-	c.mu.Lock()
-	t.purgedThrough, t.purgedAt = cut.through, p.now.UnixMilli()
-	t.events, t.bytes, t.oldest = t.events-cut.events, t.bytes-cut.bytes, cut.oldest
-	c.mu.Unlock()
-	if _, err := p.tx.ExecContext(ctx, `DELETE FROM events WHERE topic = $1 AND seq <= $2`, t.id, cut.through); err != nil {
-		return err
-	}
-	return p.log.saveTopic(ctx, p.tx, t)
-}
-
-// forget folds a topic without events into its rule's watermark.
-func (p *purging) forget(ctx context.Context, t *topic) error {
-	_, err := p.tx.ExecContext(ctx,
-		`INSERT INTO watermarks (match, purged_through) VALUES ($1, $2)
-		 ON CONFLICT (match) DO UPDATE SET purged_through = excluded.purged_through WHERE excluded.purged_through > watermarks.purged_through`,
-		string(t.rule), t.purgedThrough)
-	if err != nil {
-		return err
-	}
-	p.forgotten = append(p.forgotten, t)
-	_, err = p.tx.ExecContext(ctx, `DELETE FROM topics WHERE id = $1`, t.id)
-	return err
-}
-
-// cut is what a purge takes from the front of a topic.
-type cut struct {
-	events, bytes int64
-	through       int64 // the last seq to go
-	oldest        int64 // commit time of the first to stay
-}
-
-func (p *purging) findCut(ctx context.Context, t *topic) (cut, error) {
-	rows, err := p.tx.QueryContext(ctx, `SELECT seq, committed, LENGTH(data) FROM events WHERE topic = $1 ORDER BY seq LIMIT $2`, t.id, sliceRows)
-	if err != nil {
-		return cut{}, err
-	}
-	defer rows.Close()
-	c := cut{oldest: p.now.UnixMilli()}
-	left := *t
-	for rows.Next() {
-		var seq, committed int64
-		var size sql.NullInt64
-		if err := rows.Scan(&seq, &committed, &size); err != nil {
-			return cut{}, err
-		}
-		c.oldest = committed
-		left.oldest = committed
-		if !left.over(p.now, false) || c.bytes > sliceBytes {
-			break
-		}
-		left.events--
-		left.bytes -= size.Int64
-		c.events++
-		c.bytes += size.Int64
-		c.through = seq
-	}
-	return c, rows.Err()
-}
-
-func (l *Log) saveTopic(ctx context.Context, tx *sql.Tx, t *topic) error {
-	_, err := tx.ExecContext(ctx,
-		`UPDATE topics SET events = $1, bytes = $2, oldest = $3, purged_through = $4, purged_at = $5, counted_through = $6 WHERE id = $7`,
-		t.events, t.bytes, t.oldest, t.purgedThrough, t.purgedAt, l.head.Load(), t.id)
-	return err
-}
-
 // forgetSeen deletes dedupe keys that have come of age.
 func (l *Log) forgetSeen(ctx context.Context, now time.Time) (more bool, err error) {
-	cutoff := now.Add(-seenAge).UnixMilli()
 	var through sql.NullInt64
-	// Walks from the oldest, and stops at the first that is to stay.
+	// Walks from the oldest, and only some way.
 	err = l.db.writer.QueryRowContext(ctx,
-		`SELECT MAX(seq) FROM (SELECT seq, at FROM seen ORDER BY seq LIMIT $1) AS oldest WHERE at < $2`, sliceRows, cutoff).Scan(&through)
+		`SELECT MAX(seq) FROM (SELECT seq, at FROM seen ORDER BY seq LIMIT $1) AS oldest WHERE at < $2`,
+		sliceSeen, now.Add(-seenAge).UnixMilli()).Scan(&through)
 	if err != nil || !through.Valid {
 		return false, err
 	}
 	err = l.transact(ctx, func(tx *sql.Tx) error {
-		if err := keepHead(ctx, tx, l); err != nil {
+		if err := l.saveLog(ctx, tx, l.upkeep.garbage); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM seen WHERE seq <= $1`, through.Int64)
@@ -296,12 +179,19 @@ func (l *Log) forgetSeen(ctx context.Context, now time.Time) (more bool, err err
 	return true, err
 }
 
-// saveSome goes on with a round of saving counts, or begins one. Once all of
-// a round are saved, a start has to count only what came after it began.
+// saveLog saves the head (the newest events may be about to go) and the count
+// of garbage.
+func (l *Log) saveLog(ctx context.Context, tx *sql.Tx, garbage int64) error {
+	_, err := tx.ExecContext(ctx, `UPDATE log SET head = $1, garbage = $2`, l.catalog.head.Load(), garbage)
+	return err
+}
+
+// saveSome goes on with a round of saving topics, or begins one. Once all of
+// a round are saved, a start has to read only what came after it began.
 func (l *Log) saveSome(ctx context.Context, now time.Time) error {
 	u := &l.upkeep
 	if len(u.saving) == 0 {
-		u.saving, u.unsaved, u.savingAt = u.unsaved, nil, l.head.Load()
+		u.saving, u.unsaved, u.savingAt = u.unsaved, nil, l.catalog.head.Load()
 		for _, t := range u.saving {
 			t.unsaved = false
 		}
@@ -309,14 +199,14 @@ func (l *Log) saveSome(ctx context.Context, now time.Time) error {
 	some := u.saving[:min(len(u.saving), sliceTopics)]
 	err := l.transact(ctx, func(tx *sql.Tx) error {
 		for _, t := range some {
-			if err := l.saveTopic(ctx, tx, t); err != nil {
+			if err := saveTopic(ctx, tx, t, t.purged, t.oldest); err != nil {
 				return err
 			}
 		}
 		if len(some) < len(u.saving) {
 			return nil
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE log SET counted = $1`, u.savingAt)
+		_, err := tx.ExecContext(ctx, `UPDATE log SET saved = $1`, u.savingAt)
 		return err
 	})
 	if err != nil {
@@ -329,10 +219,17 @@ func (l *Log) saveSome(ctx context.Context, now time.Time) error {
 	return nil
 }
 
+func saveTopic(ctx context.Context, tx *sql.Tx, t *topic, p purged, oldest int64) error {
+	_, err := tx.ExecContext(ctx,
+		`UPDATE topics SET head = $1, ordinal = $2, total = $3, purged_through = $4, purged_ordinal = $5, purged_total = $6, purged_at = $7, oldest = $8 WHERE id = $9`,
+		t.head, t.ordinal, t.total, p.through, p.ordinal, p.total, p.at, oldest, t.id)
+	return err
+}
+
 func (l *Log) saveAll(ctx context.Context) error {
 	for len(l.upkeep.saving) > 0 || len(l.upkeep.unsaved) > 0 {
 		if err := l.saveSome(ctx, l.now()); err != nil {
-			return fmt.Errorf("save counts: %w", err)
+			return fmt.Errorf("save topics: %w", err)
 		}
 	}
 	return wrap("write the high-water mark", l.writeHighWater())
@@ -350,7 +247,7 @@ func (l *Log) giveBack(ctx context.Context, idle bool) (more bool, err error) {
 	}
 	spare := int64(sparePages)
 	if !idle {
-		spare += pages * sparePerMille / 1000
+		spare += pages / spareShare
 	}
 	if free <= spare {
 		return false, nil

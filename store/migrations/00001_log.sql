@@ -5,19 +5,22 @@ CREATE TABLE log (
     one     INTEGER PRIMARY KEY CHECK (one = 1),
     epoch   TEXT    NOT NULL,
     head    BIGINT  NOT NULL, -- a lower bound: the newest events may have been purged
-    counted BIGINT  NOT NULL, -- topics' counts hold for events up to here
+    saved   BIGINT  NOT NULL, -- topics' rows hold for events up to here
+    garbage BIGINT  NOT NULL, -- rows of events that are purged and not yet deleted
     secret  TEXT    NOT NULL  -- signs subscriber tokens when no key is configured
 );
 
 CREATE TABLE topics (
-    id              INTEGER PRIMARY KEY,
-    name            TEXT    NOT NULL UNIQUE,
-    events          BIGINT  NOT NULL,
-    bytes           BIGINT  NOT NULL,
-    oldest          BIGINT  NOT NULL, -- commit time of the first event kept
-    purged_through  BIGINT  NOT NULL,
-    purged_at       BIGINT  NOT NULL,
-    counted_through BIGINT  NOT NULL  -- this row's counts hold up to here if that is past log.counted
+    id             INTEGER PRIMARY KEY,
+    name           TEXT    NOT NULL UNIQUE,
+    head           BIGINT  NOT NULL, -- seq, ordinal and total of its newest event
+    ordinal        BIGINT  NOT NULL,
+    total          BIGINT  NOT NULL,
+    purged_through BIGINT  NOT NULL, -- the same of the newest event purged
+    purged_ordinal BIGINT  NOT NULL,
+    purged_total   BIGINT  NOT NULL,
+    purged_at      BIGINT  NOT NULL,
+    oldest         BIGINT  NOT NULL  -- commit time of the first event kept
 );
 
 CREATE TABLE watermarks ( -- what forgotten topics had purged, by their rule
@@ -28,6 +31,10 @@ CREATE TABLE watermarks ( -- what forgotten topics had purged, by their rule
 CREATE TABLE events (
     seq          INTEGER PRIMARY KEY,
     topic        INTEGER NOT NULL,
+    prev         BIGINT  NOT NULL, -- seq of the topic's event before, see DESIGN.md
+    jump         BIGINT  NOT NULL, -- seq of one further back
+    ordinal      BIGINT  NOT NULL, -- 1 for the topic's first event
+    total        BIGINT  NOT NULL, -- bytes of the topic's data up to here
     committed    BIGINT  NOT NULL,
     time         BIGINT  NOT NULL,
     id           TEXT    NOT NULL,
@@ -38,7 +45,6 @@ CREATE TABLE events (
     extensions   TEXT    NOT NULL,
     data         BLOB
 );
-CREATE UNIQUE INDEX events_by_topic ON events (topic, seq);
 
 CREATE TABLE seen ( -- dedupe keys, with an age of their own
     seq INTEGER PRIMARY KEY,
