@@ -200,7 +200,7 @@ func (a *appending) topic(ctx context.Context, name event.Topic) (*topic, *chain
 	c := t.chain
 	c.terms = slices.Clone(t.terms)
 	if c.terms == nil && c.ordinal > 0 {
-		if err := c.restore(ctx, chainReader{a.tx}, t.purged.through); err != nil {
+		if err := c.restore(ctx, chainReader{a.tx, a.log.write.links}, t.purged.through); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -245,10 +245,15 @@ const lookUpWidth = 32
 
 var insertWidths = [...]int{64, 8, 1}
 
-// statements are what Append runs, prepared once on the write connection.
+// statements are what the committer runs most, prepared once on the write
+// connection.
 type statements struct {
-	events, seen              inserter
-	lookUp, topic, checkpoint *sql.Stmt
+	events, seen inserter
+	lookUp       *sql.Stmt // keys
+	links        *sql.Stmt // see chainReader
+	topic        *sql.Stmt // a new one
+	saveTopic    *sql.Stmt
+	checkpoint   *sql.Stmt
 }
 
 func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
@@ -263,6 +268,8 @@ func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
 		return stmt
 	}
 	s.lookUp = prepare(`SELECT key, seq FROM seen WHERE key IN ` + tuple(lookUpWidth))
+	s.links = prepare(selectLinks)
+	s.saveTopic = prepare(`UPDATE topics SET head = $1, ordinal = $2, total = $3, purged_through = $4, purged_ordinal = $5, purged_total = $6, purged_at = $7, oldest = $8 WHERE id = $9`)
 	s.topic = prepare(`INSERT INTO topics (id, name, head, ordinal, total, purged_through, purged_ordinal, purged_total, purged_at, oldest) VALUES ($1, $2, 0, 0, 0, 0, 0, 0, 0, 0)`)
 	s.checkpoint = prepare(`INSERT INTO checkpoints (watch, state) VALUES ($1, $2) ON CONFLICT (watch) DO UPDATE SET state = excluded.state`)
 	s.events = prepareInsert(prepare, `INSERT INTO events (seq, topic, prev, jump, ordinal, total, committed, time, id, source, type, subject, content_type, extensions, data) VALUES `, 15)
@@ -275,7 +282,7 @@ func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
 func tuple(n int) string { return "(?" + strings.Repeat(", ?", n-1) + ")" }
 
 func (s *statements) close() {
-	for _, stmt := range append(append(s.events.stmts[:], s.seen.stmts[:]...), s.lookUp, s.topic, s.checkpoint) {
+	for _, stmt := range append(append(s.events.stmts[:], s.seen.stmts[:]...), s.lookUp, s.links, s.topic, s.saveTopic, s.checkpoint) {
 		_ = stmt.Close() // the connection closes next
 	}
 }

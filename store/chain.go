@@ -52,8 +52,11 @@ func leastTerm(n int64) int64 {
 
 // chainReader follows chains in one transaction.
 type chainReader struct {
-	tx *sql.Tx
+	tx    *sql.Tx
+	links *sql.Stmt // selectLinks, prepared
 }
+
+const selectLinks = `SELECT prev, jump, ordinal, total, committed FROM events WHERE seq = $1`
 
 // follow reads a linked event. Ordinals must fall, or a damaged file would
 // lead in circles.
@@ -67,7 +70,7 @@ func (r chainReader) follow(ctx context.Context, from node, seq int64) (node, er
 
 func (r chainReader) node(ctx context.Context, seq int64) (node, error) {
 	n := node{seq: seq}
-	err := r.tx.QueryRowContext(ctx, `SELECT prev, jump, ordinal, total, committed FROM events WHERE seq = $1`, seq).
+	err := r.tx.StmtContext(ctx, r.links).QueryRowContext(ctx, seq).
 		Scan(&n.prev, &n.jump, &n.ordinal, &n.total, &n.committed)
 	if err != nil {
 		return node{}, fmt.Errorf("event %d of a topic's chain: %w", seq, err)

@@ -29,6 +29,7 @@ type Log struct {
 	epoch   string
 
 	write  *statements
+	read   readStatements
 	upkeep upkeep
 
 	walSize     atomic.Int64 // bytes written to the write-ahead log since it was copied, about
@@ -69,6 +70,9 @@ func (l *Log) load(ctx context.Context, rules event.Rules) (err error) {
 	if l.catalog, err = loadCatalog(ctx, l.db.reader, rules, head); err != nil {
 		return err
 	}
+	if l.read, err = prepareReads(ctx, l.db.reader); err != nil {
+		return err
+	}
 	l.write, err = prepareStatements(ctx, l.db.writer)
 	return err
 }
@@ -107,6 +111,7 @@ func (l *Log) Close() error {
 	l.checkpoints.Wait()
 	err := l.saveAll(context.Background())
 	l.write.close()
+	l.read.close()
 	l.lock.release()
 	return err
 }

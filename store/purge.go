@@ -66,12 +66,12 @@ func (p *purging) topic(ctx context.Context, t *topic) (int64, error) {
 		return 0, err
 	}
 	p.results[t] = result
-	return result.purged.ordinal - t.purged.ordinal, saveTopic(ctx, p.tx, t, result.purged, result.oldest)
+	return result.purged.ordinal - t.purged.ordinal, p.log.saveTopic(ctx, p.tx, t, result.purged, result.oldest)
 }
 
 // find looks for the first event to keep.
 func (p *purging) find(ctx context.Context, t *topic) (purgeResult, error) {
-	chain := chainReader{p.tx}
+	chain := chainReader{p.tx, p.log.write.links}
 	first, ok, err := chain.oldest(ctx, t.head, t.purged.ordinal, func(n node) bool { return t.keeps(n, p.now) })
 	if err != nil {
 		return purgeResult{}, err

@@ -94,6 +94,22 @@ type reading struct {
 	records     []*event.Record
 }
 
+// readStatements are what is run once an event, prepared.
+type readStatements struct{ links, row *sql.Stmt }
+
+func prepareReads(ctx context.Context, db *sql.DB) (s readStatements, err error) {
+	if s.links, err = db.PrepareContext(ctx, selectLinks); err != nil {
+		return s, err
+	}
+	s.row, err = db.PrepareContext(ctx, `SELECT `+columns+` FROM events WHERE seq = $1`)
+	return s, err
+}
+
+func (s readStatements) close() {
+	_ = s.links.Close() // the connection closes next
+	_ = s.row.Close()
+}
+
 const columns = `seq, topic, time, id, source, type, subject, content_type, extensions, data`
 
 // scan walks the log in order and picks what matches.
@@ -124,7 +140,7 @@ func (r *reading) merge(ctx context.Context) (event.Page, error) {
 		if t.head <= after {
 			continue
 		}
-		some, err := chainReader{r.tx}.seqs(ctx, t.head, t.floor, after, r.limit)
+		some, err := chainReader{r.tx, r.log.read.links}.seqs(ctx, t.head, t.floor, after, r.limit)
 		if err != nil {
 			return event.Page{}, err
 		}
@@ -135,7 +151,7 @@ func (r *reading) merge(ctx context.Context) (event.Page, error) {
 	seqs = seqs[:min(len(seqs), r.limit)]
 	last := r.after
 	for i, seq := range seqs {
-		rows, err := r.tx.QueryContext(ctx, `SELECT `+columns+` FROM events WHERE seq = $1`, seq)
+		rows, err := r.tx.StmtContext(ctx, r.log.read.row).QueryContext(ctx, seq)
 		if err != nil {
 			return event.Page{}, err
 		}

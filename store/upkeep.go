@@ -199,7 +199,7 @@ func (l *Log) saveSome(ctx context.Context, now time.Time) error {
 	some := u.saving[:min(len(u.saving), sliceTopics)]
 	err := l.transact(ctx, func(tx *sql.Tx) error {
 		for _, t := range some {
-			if err := saveTopic(ctx, tx, t, t.purged, t.oldest); err != nil {
+			if err := l.saveTopic(ctx, tx, t, t.purged, t.oldest); err != nil {
 				return err
 			}
 		}
@@ -219,10 +219,8 @@ func (l *Log) saveSome(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-func saveTopic(ctx context.Context, tx *sql.Tx, t *topic, p purged, oldest int64) error {
-	_, err := tx.ExecContext(ctx,
-		`UPDATE topics SET head = $1, ordinal = $2, total = $3, purged_through = $4, purged_ordinal = $5, purged_total = $6, purged_at = $7, oldest = $8 WHERE id = $9`,
-		t.head, t.ordinal, t.total, p.through, p.ordinal, p.total, p.at, oldest, t.id)
+func (l *Log) saveTopic(ctx context.Context, tx *sql.Tx, t *topic, p purged, oldest int64) error {
+	_, err := tx.StmtContext(ctx, l.write.saveTopic).ExecContext(ctx, t.head, t.ordinal, t.total, p.through, p.ordinal, p.total, p.at, oldest, t.id)
 	return err
 }
 
