@@ -1,0 +1,53 @@
+package account
+
+import (
+	"slices"
+	"time"
+
+	"github.com/chappe/chappe/event"
+)
+
+// Identity is who asks and what they may do. The zero Identity is anonymous.
+type Identity struct {
+	Name    string    // an API token's name, or a subscriber's sub
+	User    string    // a subscriber's sub; empty for programs and anonymous
+	Expires time.Time // zero: never
+
+	scopes   []Scope
+	patterns []event.Pattern // may be read, and published to with the scope; none is all for programs
+	program  bool
+}
+
+// Known reports whether a credential was shown.
+func (id *Identity) Known() bool { return id.program || id.User != "" }
+
+// May reports whether the identity has the scope. Subscribers only read.
+func (id *Identity) May(s Scope) bool {
+	return id.program && (slices.Contains(id.scopes, s) || slices.Contains(id.scopes, ScopeAdmin))
+}
+
+// MayRead reports whether all topics of p may be read. Public topics are for
+// the rules to say.
+func (id *Identity) MayRead(p event.Pattern) bool {
+	if id.program && !id.May(ScopeRead) {
+		return false
+	}
+	return id.covers(p)
+}
+
+// MayPublish reports whether t may be published to.
+func (id *Identity) MayPublish(t event.Topic) bool {
+	return id.May(ScopePublish) && id.covers(event.Pattern(t))
+}
+
+func (id *Identity) covers(p event.Pattern) bool {
+	if id.program && len(id.patterns) == 0 {
+		return true
+	}
+	for _, own := range id.patterns {
+		if own.Covers(p) {
+			return true
+		}
+	}
+	return false
+}
