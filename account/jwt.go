@@ -71,14 +71,17 @@ const (
 
 // AuthError says why a credential is refused.
 type AuthError struct {
-	Code   string // stable: "token-invalid", "token-expired", ...
-	Reason string
+	code   string
+	reason string
 }
 
-func (e *AuthError) Error() string { return e.Reason }
+func (e *AuthError) Error() string { return e.reason }
+
+// Code is stable: "token-invalid", "token-expired", "ticket-invalid", ...
+func (e *AuthError) Code() string { return e.code }
 
 func refuse(code, format string, args ...any) error {
-	return &AuthError{Code: code, Reason: fmt.Sprintf(format, args...)}
+	return &AuthError{code, fmt.Sprintf(format, args...)}
 }
 
 // key is a verification key with the one algorithm it is for.

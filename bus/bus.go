@@ -38,7 +38,8 @@ type Log interface {
 	Recent(ctx context.Context, size int) ([]*event.Record, error)
 }
 
-// Follower is handed each group of events after its commit, in log order.
+// Follower is handed each group of events after its commit, in log order,
+// from when it was attached by Follow.
 // Ephemeral events come in the order of their publishers. It must not block.
 type Follower interface {
 	Committed(records []*event.Record)
@@ -59,7 +60,6 @@ type Bus struct {
 	eventBytes int
 	logger     *slog.Logger
 	metrics    *metrics
-	followers  []Follower
 	tail       *tail
 
 	queue    chan *pending
@@ -69,7 +69,8 @@ type Bus struct {
 	close    sync.Once
 	done     sync.WaitGroup
 
-	handing sync.Mutex // one group at a time to the followers
+	handing   sync.Mutex // one group at a time to the followers
+	followers []Follower
 }
 
 // pending is a publish that waits for its commit.
@@ -82,13 +83,13 @@ type pending struct {
 }
 
 // New starts a bus on the log. Close ends it; the log stays the caller's.
-func New(ctx context.Context, log Log, o Options, followers ...Follower) (*Bus, error) {
+func New(ctx context.Context, log Log, o Options) (*Bus, error) {
 	recent, err := log.Recent(ctx, tailBytes)
 	if err != nil {
 		return nil, err
 	}
 	b := &Bus{
-		log: log, rules: o.Rules, eventBytes: o.EventBytes, logger: o.Logger, followers: followers,
+		log: log, rules: o.Rules, eventBytes: o.EventBytes, logger: o.Logger,
 		metrics:  newMetrics(o.Metrics),
 		tail:     newTail(tailBytes, log.Head(), recent),
 		queue:    make(chan *pending, queueBatches),
@@ -102,6 +103,13 @@ func New(ctx context.Context, log Log, o Options, followers ...Follower) (*Bus, 
 	b.done.Go(b.commitLoop)
 	b.done.Go(b.dispatchLoop)
 	return b, nil
+}
+
+// Follow hands every later group to f, too.
+func (b *Bus) Follow(f Follower) {
+	b.handing.Lock()
+	defer b.handing.Unlock()
+	b.followers = append(b.followers, f)
 }
 
 // Close commits what waits, hands it on and returns. Later publishes fail

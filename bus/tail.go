@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"sync"
 
@@ -107,6 +108,13 @@ func (b *Bus) Read(ctx context.Context, q event.Query) (event.Page, error) {
 		return page, b.log.CheckPurged(q.Patterns, q.After)
 	}
 	return b.log.Read(ctx, q)
+}
+
+// Latest is up to n of the newest durable events in memory, oldest first.
+func (b *Bus) Latest(n int) []*event.Record {
+	b.tail.mu.RLock()
+	defer b.tail.mu.RUnlock()
+	return slices.Clone(b.tail.records[max(0, len(b.tail.records)-n):])
 }
 
 // Head implements event.Reader.

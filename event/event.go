@@ -231,13 +231,22 @@ type InvalidError struct {
 
 func (e *InvalidError) Error() string { return e.Field + ": " + e.Reason }
 
+// Code is the error's stable code.
+func (e *InvalidError) Code() string {
+	switch e.Field {
+	case "topic", "pattern", "cursor":
+		return "bad-" + e.Field
+	}
+	return "bad-event"
+}
+
 func invalid(field, format string, args ...any) error {
 	return &InvalidError{Field: field, Reason: fmt.Sprintf(format, args...)}
 }
 
 // LimitError says that something is larger than configured.
 type LimitError struct {
-	What  string // "event", "batch"
+	What  string // "event", "batch", "body"
 	Got   int
 	Limit int
 	Unit  string // "bytes", "events"
@@ -252,6 +261,9 @@ func (e *LimitError) Error() string {
 	return s
 }
 
+// Code is the error's stable code.
+func (e *LimitError) Code() string { return e.What + "-too-large" }
+
 // GoneError says that a cursor cannot be resumed from without a hole.
 type GoneError struct {
 	Cursor Cursor // as asked
@@ -263,9 +275,18 @@ func (e *GoneError) Error() string {
 	return fmt.Sprintf("cursor %s is gone: %s; start over from %s", e.Cursor, e.Reason, e.Head)
 }
 
+// Code is the error's stable code.
+func (e *GoneError) Code() string { return "cursor-gone" }
+
+// Restart is the cursor to start over from.
+func (e *GoneError) Restart() string { return e.Head.String() }
+
 // ErrClosed is returned by a log that is shutting down.
-const ErrClosed = constError("the log is closed")
+const ErrClosed = closedError("the server is shutting down; nothing was stored")
 
-type constError string
+type closedError string
 
-func (e constError) Error() string { return string(e) }
+func (e closedError) Error() string { return string(e) }
+
+// Code is the error's stable code.
+func (e closedError) Code() string { return "closing" }

@@ -113,6 +113,8 @@ func Decode(b []byte) (Event, error) {
 		return Event{}, d.err
 	case version != "" && version != "1.0":
 		return Event{}, invalid("specversion", "%q is not understood, only 1.0 is", version)
+	case version != "" && (e.ID == "" || e.Source == "" || e.Type == ""):
+		return Event{}, invalid("event", "a CloudEvent needs id, source and type (CloudEvents 1.0, Required Attributes)")
 	case version == "" && len(fields) > 0:
 		name := slices.Min(slices.Collect(maps.Keys(fields)))
 		return Event{}, invalid(name, "it is not a known field; put it into data, or set specversion to send a CloudEvent with extensions")

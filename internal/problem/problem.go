@@ -1,0 +1,110 @@
+// Package problem writes errors as RFC 9457 problem details. An error says its
+// stable code; which HTTP status a code has is decided here and nowhere else.
+package problem
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Coder is an error with a stable code. Its text is shown to users.
+type Coder interface {
+	error
+	Code() string
+}
+
+// Restarter is a Coder that says from which cursor to start over.
+type Restarter interface{ Restart() string }
+
+// statuses of the codes. A code that is not here is a 400.
+var statuses = map[string]int{
+	"token-missing":       http.StatusUnauthorized,
+	"token-invalid":       http.StatusUnauthorized,
+	"token-expired":       http.StatusUnauthorized,
+	"ticket-invalid":      http.StatusUnauthorized,
+	"setup-token-invalid": http.StatusForbidden,
+	"forbidden":           http.StatusForbidden,
+	"origin-refused":      http.StatusForbidden,
+	"not-found":           http.StatusNotFound,
+	"method-not-allowed":  http.StatusMethodNotAllowed,
+	"cursor-gone":         http.StatusGone,
+	"event-too-large":     http.StatusRequestEntityTooLarge,
+	"batch-too-large":     http.StatusRequestEntityTooLarge,
+	"body-too-large":      http.StatusRequestEntityTooLarge,
+	"bad-content-type":    http.StatusUnsupportedMediaType,
+	"host-refused":        http.StatusMisdirectedRequest,
+	"too-many-tickets":    http.StatusServiceUnavailable,
+	"too-many-sessions":   http.StatusServiceUnavailable,
+	"closing":             http.StatusServiceUnavailable,
+	"internal":            http.StatusInternalServerError,
+}
+
+// Problem is an error as it is sent (RFC 9457 §3.1).
+type Problem struct {
+	Status int    `json:"status"`
+	Title  string `json:"title"`
+	Detail string `json:"detail,omitempty"`
+	Code   string `json:"code" doc:"Stable: programs decide by it."`
+	Cursor string `json:"cursor,omitempty" doc:"With cursor-gone: start over from here."`
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus is the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType is the problem's own for the types that are asked for (RFC 9457 §3).
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+// New makes a problem with a code of the table.
+func New(code, detail string) *Problem {
+	status, ok := statuses[code]
+	if !ok {
+		status = http.StatusBadRequest
+	}
+	return &Problem{Status: status, Title: http.StatusText(status), Detail: detail, Code: code}
+}
+
+// From is what a user may see of err. What has no code is our fault: the
+// caller logs it, the user learns only that.
+func From(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	coder, ok := errors.AsType[Coder](err)
+	if !ok {
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return New("closing", "The request ended before it was answered.")
+		}
+		return New("internal", "The server could not do this; its log says why. Nothing was stored.")
+	}
+	p := New(coder.Code(), err.Error())
+	if r, ok := errors.AsType[interface {
+		error
+		Restarter
+	}](err); ok {
+		p.Cursor = r.Restart()
+	}
+	return p
+}
+
+// Write answers with the problem.
+func Write(w http.ResponseWriter, p *Problem) {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the client may have gone
+}
+
+// SetRetryAfter asks to come back after d, in whole seconds (RFC 9110 §10.2.3).
+func SetRetryAfter(h http.Header, d time.Duration) {
+	h.Set("Retry-After", strconv.Itoa(int((d+time.Second-1)/time.Second)))
+}
