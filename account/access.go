@@ -119,6 +119,12 @@ func (c *tokenCache) find(ctx context.Context, tokens Tokens, hash [sha256.Size]
 	return t, nil
 }
 
+func (c *tokenCache) drop(hash [sha256.Size]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.entries, hash)
+}
+
 // setup is the one-time token that serve prints.
 type setup struct {
 	mu   sync.Mutex
@@ -159,6 +165,21 @@ func (a *Access) LogIn(ctx context.Context, r *http.Request, secret string) (*ht
 		c.Name, c.Secure = secureCookie, true
 	}
 	return c, nil
+}
+
+// LogOut ends the console's session and returns cookies that clear its own.
+func (a *Access) LogOut(ctx context.Context, r *http.Request) ([]*http.Cookie, error) {
+	if cookie := consoleCookie(r); cookie != "" {
+		hash := sha256.Sum256([]byte(cookie))
+		if err := a.Tokens.RemoveToken(ctx, hash); err != nil {
+			return nil, err
+		}
+		a.cache.drop(hash)
+	}
+	return []*http.Cookie{
+		{Name: plainCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode},
+		{Name: secureCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: true},
+	}, nil
 }
 
 // LoggedIn reports whether the page's own request carries a console cookie

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -69,6 +70,8 @@ type Bus struct {
 	close    sync.Once
 	done     sync.WaitGroup
 
+	failure atomic.Pointer[error] // of the last commit, nil if it succeeded
+
 	handing   sync.Mutex // one group at a time to the followers
 	followers []Follower
 }
@@ -110,6 +113,14 @@ func (b *Bus) Follow(f Follower) {
 	b.handing.Lock()
 	defer b.handing.Unlock()
 	b.followers = append(b.followers, f)
+}
+
+// Err is why the last commit failed, nil if it did not.
+func (b *Bus) Err() error {
+	if err := b.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Close commits what waits, hands it on and returns. Later publishes fail

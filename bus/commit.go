@@ -71,6 +71,7 @@ func (b *Bus) commitGroup(group []*pending) {
 	receipts, err := b.log.Append(context.Background(), batches)
 	b.metrics.commit(len(group), time.Since(start), err)
 	if err != nil {
+		b.failure.Store(&err)
 		b.logger.Error("commit failed", "batches", len(group), "err", err)
 		for _, p := range group {
 			p.err = err
@@ -78,6 +79,7 @@ func (b *Bus) commitGroup(group []*pending) {
 		}
 		return
 	}
+	b.failure.Store(nil)
 	records := records(batches, receipts)
 	b.metrics.events.WithLabelValues("durable").Add(float64(len(records)))
 	b.tail.add(records, b.log.Head())

@@ -74,6 +74,9 @@ const (
 	maxPatterns  = 64               // of one session
 )
 
+// start stands for the oldest event kept, where a cursor is given.
+const start = "start"
+
 // Hub knows who follows what.
 type Hub struct {
 	reader   event.Reader
@@ -196,7 +199,7 @@ func (h *Hub) parse(r *http.Request, sub *subscription) (err error) {
 	switch after {
 	case "":
 		sub.now = true
-	case "start":
+	case start:
 	default:
 		sub.after, err = event.ParseCursor(after)
 	}

@@ -41,6 +41,9 @@ func (h *Hub) serve(ctx context.Context, sub *subscription, t transport) *contro
 	defer h.leave(s)
 	at := s.position()
 	hello := control{Control: "hello", Heartbeat: h.options.Limits.Heartbeat.Seconds(), Retry: &[2]int64{retryMin.Milliseconds(), retryMax.Milliseconds()}, Cursor: at.String()}
+	if at.IsZero() {
+		hello.Cursor = start
+	}
 	if t.control(hello, at) != nil {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -39,6 +40,7 @@ type Runner struct {
 	States    source.States
 	Publisher event.Publisher
 	Logger    *slog.Logger
+	MaxData   int           // bytes of an event's data; what is too long loses its content
 	Parsers   chan struct{} // its capacity bounds how many parse at once
 }
 
@@ -190,7 +192,7 @@ func (r *Runner) publish(ctx context.Context, s *state, fresh []Entry) error {
 func (r *Runner) event(entry *Entry) (event.Event, error) {
 	now := time.Now().UTC()
 	entry.Feed, entry.FirstSeen = r.Name, now
-	data, err := json.Marshal(entry)
+	data, err := r.encode(*entry)
 	if err != nil {
 		return event.Event{}, fmt.Errorf("entry %s: %w", entry.id, err)
 	}
@@ -202,4 +204,26 @@ func (r *Runner) event(entry *Entry) (event.Event, error) {
 		e.Time = *entry.Published
 	}
 	return e, nil
+}
+
+// encode leaves out, part by part, what is too long for an event.
+func (r *Runner) encode(entry Entry) ([]byte, error) {
+	for _, leaveOut := range []func(){
+		func() {},
+		func() { entry.Content = "" },
+		func() { entry.Summary = "" },
+		func() { entry.Enclosures, entry.Categories = nil, nil },
+	} {
+		leaveOut()
+		var b bytes.Buffer
+		encoder := json.NewEncoder(&b)
+		encoder.SetEscapeHTML(false) // three letters in ten would become six
+		if err := encoder.Encode(entry); err != nil {
+			return nil, err
+		}
+		if b.Len() <= r.MaxData {
+			return b.Bytes(), nil
+		}
+	}
+	return nil, fmt.Errorf("its title and address alone exceed %d bytes (limits.event)", r.MaxData)
 }

@@ -148,7 +148,7 @@ func looksLikeHTML(start []byte) bool {
 
 // Links to feeds in a page: <link rel="alternate" type="application/rss+xml" href="...">.
 var (
-	linkTag  = regexp.MustCompile(`(?i)<link\s[^>]{0,2000}>`)
+	linkTag  = regexp.MustCompile(`(?i)<link\s[^>]{0,1000}>`)
 	feedType = regexp.MustCompile(`(?i)type\s*=\s*["']?application/(rss\+xml|atom\+xml|feed\+json)`)
 	hrefAttr = regexp.MustCompile(`(?i)href\s*=\s*["']?([^"'\s>]+)`)
 )

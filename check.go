@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/chappe/chappe/source/feed"
+	"github.com/chappe/chappe/store"
+)
+
+// checkTime bounds the look at one upstream.
+const checkTime = 30 * time.Second
+
+// check looks at what serve needs and prints, for each, OK or what to do.
+func check(ctx context.Context, p program, args []string) error {
+	f := newFlags(p, "check")
+	if _, err := f.parse(args, 0, 0); err != nil {
+		return err
+	}
+	failed := 0
+	report := func(what string, err error) {
+		if err != nil {
+			failed++
+			fmt.Fprintf(p.stdout, "FAIL  %s: %v\n", what, err)
+			return
+		}
+		fmt.Fprintf(p.stdout, "OK    %s\n", what)
+	}
+	s, err := f.load()
+	report("configuration", err)
+	if err != nil {
+		return err
+	}
+	running := checkData(ctx, s, report)
+	if !running {
+		report("address "+s.Server.Listen, checkListen(s.Server.Listen))
+	}
+	report("descriptors", checkDescriptors(s))
+	for _, w := range s.Watches {
+		report("watch "+w.Name, checkFeed(ctx, s, w))
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of these need a hand", failed)
+	}
+	return nil
+}
+
+// checkData also says whether a server runs on the folder.
+func checkData(ctx context.Context, s *settings, report func(string, error)) (running bool) {
+	db, err := store.Open(ctx, s.Data)
+	report("data folder "+s.Data, err)
+	if err != nil {
+		return false
+	}
+	defer db.Close()
+	_, err = newVerifier(ctx, s, db)
+	report("keys of subscriber tokens", err)
+	log, err := store.OpenLog(ctx, db, store.Options{Rules: s.Topics, Logger: slog.New(slog.DiscardHandler)})
+	if inUse, ok := errors.AsType[*store.InUseError](err); ok {
+		report("log (a server runs on it, process "+inUse.PID+")", nil)
+		return true
+	}
+	if err == nil {
+		err = log.Close()
+	}
+	report("log", err)
+	return false
+}
+
+func checkListen(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("%w; stop what listens there, or change server.listen", err)
+	}
+	return l.Close()
+}
+
+// checkDescriptors compares the process's limit with the sessions wanted.
+func checkDescriptors(s *settings) error {
+	const others = 200 // files, upstreams, the console
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	wanted := s.Limits.Connections
+	if wanted == 0 {
+		wanted = 18_000
+	}
+	if limit.Max < uint64(wanted+others) {
+		return fmt.Errorf("a process may have %d, limits.connections asks for %d; raise LimitNOFILE (systemd) or ulimit -n, or lower the limit", limit.Max, wanted)
+	}
+	return nil
+}
+
+func checkFeed(ctx context.Context, s *settings, w watchSettings) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, checkTime, errors.New("it did not answer in time"))
+	defer cancel()
+	ended, done := context.WithCancelCause(ctx)
+	runner := &feed.Runner{
+		Name: w.Name, Topic: w.Topic, URL: w.Feed, UserAgent: userAgent(), Client: s.client(w.Feed),
+		States: noStates{}, Publisher: printing{func([]byte) error { return nil }}, Logger: slog.New(slog.DiscardHandler),
+		MaxData: int(s.Limits.Event), Parsers: make(chan struct{}, 1),
+	}
+	err := runner.Run(ended, func(time.Time) { done(errDone) })
+	if errors.Is(context.Cause(ended), errDone) {
+		return nil
+	}
+	return err
+}

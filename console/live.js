@@ -1,0 +1,178 @@
+// Keeps the live page up to date from our own event stream.
+
+const maxRows = 200;
+
+/**
+ * @typedef {object} CloudEvent
+ * @property {string} id
+ * @property {string} source
+ * @property {string} type
+ * @property {string} [subject]
+ * @property {string} time
+ * @property {string} topic
+ * @property {string} [cursor]
+ * @property {unknown} [data]
+ */
+
+/**
+ * The page's own element; it is always there.
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+function element(id) {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`the page lacks #${id}`);
+  return found;
+}
+
+const table = /** @type {HTMLTableElement} */ (element("events"));
+const rows = table.tBodies[0];
+const shown = element("shown");
+const pauseButton = element("pause");
+const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
+let paused = false;
+/** @type {CloudEvent[]} events that came while paused, at most maxRows */
+let held = [];
+let heldCount = 0;
+
+/**
+ * @param {string} word what the live line says
+ * @param {"live" | "waiting" | "failed"} mark
+ */
+function say(word, mark) {
+  const line = element("live-line");
+  line.classList.toggle("is-stale", mark !== "live");
+  line.querySelector("use")?.setAttribute("href", `#mark-${mark}`);
+  const status = element("live-word");
+  if (status.textContent !== word) status.textContent = word;
+}
+
+/**
+ * @param {string} tag
+ * @param {string} [className]
+ * @param {string} [text]
+ */
+function make(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+/** @param {CloudEvent} event */
+function titleOf(event) {
+  const data = event.data;
+  if (data && typeof data === "object") {
+    for (const key of ["title", "subject"]) {
+      const value = /** @type {Record<string, unknown>} */ (data)[key];
+      if (typeof value === "string" && value) return value;
+    }
+  }
+  if (event.subject) return event.subject;
+  const text = JSON.stringify(data) ?? "";
+  return text.length > 80 ? text.slice(0, 80) + "…" : text || event.type;
+}
+
+/** @param {CloudEvent} event */
+function rowOf(event) {
+  const row = document.createElement("tr");
+  row.className = "is-new";
+  const time = make("time", "", clock.format(new Date(event.time)));
+  time.setAttribute("datetime", event.time);
+  const when = make("td", "cell-time fold-end");
+  when.append(time);
+  const where = make("td", "fold-start");
+  where.append(make("span", "topic", event.topic), make("span", "sub", event.type));
+  const what = document.createElement("td");
+  const details = document.createElement("details");
+  details.append(make("summary", "", titleOf(event)), make("pre", "code", JSON.stringify(event, null, 2)));
+  what.append(details, make("span", "sub", event.source));
+  const place = make("td", "number wide-only");
+  place.append(make("code", "", event.cursor ?? "ephemeral"));
+  row.append(when, where, what, place);
+  return row;
+}
+
+/** @param {CloudEvent[]} events oldest first */
+function show(events) {
+  if (!events.length) return;
+  table.hidden = false;
+  element("empty").hidden = true;
+  for (const event of events) rows.prepend(rowOf(event));
+  while (rows.rows.length > maxRows) rows.rows[rows.rows.length - 1].remove();
+}
+
+/** Several events a frame are one change of the page. @type {CloudEvent[]} */
+let waiting = [];
+
+/** @param {CloudEvent} event */
+function receive(event) {
+  if (event.cursor) element("cursor").textContent = event.cursor;
+  if (paused) {
+    heldCount++;
+    held.push(event);
+    if (held.length > maxRows) held.shift();
+    shown.textContent = `${heldCount} new`;
+    return;
+  }
+  waiting.push(event);
+  if (waiting.length > 1) {
+    if (waiting.length > maxRows) waiting.shift();
+    return;
+  }
+  requestAnimationFrame(() => {
+    show(waiting);
+    waiting = [];
+  });
+}
+
+pauseButton.addEventListener("click", () => {
+  paused = !paused;
+  pauseButton.setAttribute("aria-pressed", String(paused));
+  pauseButton.textContent = paused ? "Go on" : "Pause";
+  if (paused) {
+    shown.textContent = "Paused";
+    return;
+  }
+  show(held);
+  held = [];
+  heldCount = 0;
+  shown.textContent = "";
+});
+
+for (const time of rows.querySelectorAll("time")) time.textContent = clock.format(new Date(time.dateTime));
+
+const query = new URLSearchParams({ topic: table.dataset.topic ?? "**", after: table.dataset.cursor ?? "" });
+const stream = new EventSource(`v1/stream?${query}`);
+/** @type {number | undefined} */
+let silence;
+let heartbeat = 45;
+
+function heard() {
+  clearTimeout(silence);
+  say("Live", "live");
+  silence = window.setTimeout(stale, (heartbeat + 10) * 1000);
+}
+
+function stale() {
+  const at = clock.format(new Date());
+  if (stream.readyState === EventSource.CLOSED) say("Closed, reload the page to go on", "failed");
+  else say(`Stale since ${at}, trying again`, "waiting");
+}
+
+stream.addEventListener("message", (message) => {
+  heard();
+  receive(JSON.parse(message.data));
+});
+stream.addEventListener("control", (message) => {
+  const control = JSON.parse(/** @type {MessageEvent<string>} */ (message).data);
+  if (control.control === "hello") heartbeat = control.heartbeat;
+  if (control.control === "reset") shown.textContent = "Some events are no longer kept; these are from now on";
+  if (control.control !== "drain" && control.control !== "error") heard();
+});
+stream.addEventListener("error", () => {
+  clearTimeout(silence);
+  stale();
+});
+say("Connecting", "waiting");

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/chappe/chappe/account"
+	"github.com/chappe/chappe/internal/problem"
+)
+
+// answerTime is how long an answer that is no stream may take to be taken.
+const answerTime = time.Minute
+
+// routes is every URL of the server.
+func (srv *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	cors := srv.access.Origins.CORS
+	form := http.NewCrossOriginProtection().Handler
+
+	mux.Handle("GET /v1/stream", cors(http.HandlerFunc(srv.hub.Stream)))
+	mux.Handle("GET /v1/poll", cors(http.HandlerFunc(srv.hub.Poll)))
+	mux.Handle("GET /v1/ws", http.HandlerFunc(srv.hub.WebSocket))
+	mux.Handle("/v1/", cors(timely(srv.api)))
+
+	mux.Handle("GET /{$}", timely(http.HandlerFunc(srv.console.Live)))
+	mux.Handle("POST /login", timely(form(http.HandlerFunc(srv.console.LogIn))))
+	mux.Handle("POST /logout", timely(form(http.HandlerFunc(srv.console.LogOut))))
+	mux.Handle("GET /assets/", timely(http.StripPrefix("/assets", http.HandlerFunc(srv.console.Asset))))
+
+	mux.Handle("GET /healthz", timely(http.HandlerFunc(srv.healthz)))
+	mux.Handle("GET /readyz", timely(http.HandlerFunc(srv.readyz)))
+	mux.Handle("GET /metrics", timely(srv.adminOnly(promhttp.HandlerFor(srv.registry, promhttp.HandlerOpts{}))))
+
+	return srv.mounted(srv.knownHost(headers(mux)))
+}
+
+// timely gives an answer a deadline; streams set their own.
+func timely(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime)) // refused by recorders only
+		next.ServeHTTP(w, r)
+	})
+}
+
+// headers are those of every answer.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// knownHost refuses names that are not ours: a foreign name that resolves to
+// us would make a foreign page same-origin (DNS rebinding).
+func (srv *server) knownHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !srv.access.Origins.CheckHost(r) {
+			problem.Write(w, problem.New("host-refused", "This server is not known as "+r.Host+"; server.base_url says what it is known as"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// mounted serves below base_url's path as well as at the root: a proxy may
+// take the path away or leave it.
+func (srv *server) mounted(next http.Handler) http.Handler {
+	if srv.base == nil || trimSlash(srv.base.Path) == "" {
+		return next
+	}
+	prefix := trimSlash(srv.base.Path)
+	below := http.StripPrefix(prefix, next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == prefix:
+			w.Header().Set("Location", prefix+"/")
+			w.WriteHeader(http.StatusMovedPermanently)
+		case strings.HasPrefix(r.URL.Path, prefix+"/"):
+			below.ServeHTTP(w, r)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+func trimSlash(s string) string { return strings.TrimRight(s, "/") }
+
+// adminOnly asks for an admin token: behind a proxy on the same machine
+// everybody comes from loopback.
+func (srv *server) adminOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, done, err := srv.access.Identify(r)
+		if err != nil {
+			problem.Write(w, problem.From(err))
+			return
+		}
+		defer done()
+		switch {
+		case id.May(account.ScopeAdmin):
+			next.ServeHTTP(w, r)
+		case id.Known():
+			problem.Write(w, problem.New("forbidden", "This token lacks the scope admin"))
+		default:
+			problem.Write(w, problem.New("token-missing", "Send an API token with the scope admin, or listen for metrics alone on server.metrics"))
+		}
+	})
+}
+
+// healthz says that the process answers.
+func (srv *server) healthz(w http.ResponseWriter, _ *http.Request) { answerOK(w) }
+
+// readyz says that watches are started and the last publish was stored.
+func (srv *server) readyz(w http.ResponseWriter, _ *http.Request) {
+	if err := srv.bus.Err(); err != nil {
+		problem.Write(w, problem.New("closing", "The last events could not be stored: "+err.Error()))
+		return
+	}
+	if !srv.ready.Load() {
+		problem.Write(w, problem.New("closing", "The server is starting or stopping."))
+		return
+	}
+	answerOK(w)
+}
+
+func answerOK(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write([]byte("ok\n")) // the client may have gone
+}
+
+// serveMetrics listens on server.metrics, where it is configured, for what
+// must not be reached from outside.
+func (srv *server) serveMetrics(failed chan<- error) (*http.Server, error) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(srv.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: headTime, IdleTimeout: idleTime}
+	if srv.settings.Server.Metrics == "" {
+		return server, nil
+	}
+	listener, err := net.Listen("tcp", srv.settings.Server.Metrics)
+	if err != nil {
+		return nil, configError{err}
+	}
+	go func() { failed <- server.Serve(listener) }() // ended by run's Shutdown or Close
+	return server, nil
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/chappe/chappe/account"
+	"github.com/chappe/chappe/api"
+	"github.com/chappe/chappe/bus"
+	"github.com/chappe/chappe/console"
+	"github.com/chappe/chappe/deliver/push"
+	"github.com/chappe/chappe/internal/safedial"
+	"github.com/chappe/chappe/source"
+	"github.com/chappe/chappe/source/feed"
+	"github.com/chappe/chappe/store"
+)
+
+// Times of the HTTP server.
+const (
+	headTime  = 5 * time.Second // for a request's head
+	idleTime  = 2 * time.Minute // between requests of a connection
+	drainTime = 8 * time.Second // for sessions and requests to end
+)
+
+// server is what serve builds, in the order in which events flow.
+type server struct {
+	settings *settings
+	logger   *slog.Logger
+	registry *prometheus.Registry
+	base     *url.URL // base_url; nil without
+
+	db      *store.DB
+	log     *store.Log
+	bus     *bus.Bus
+	access  *account.Access
+	watches *source.Supervisor
+	hub     *push.Hub
+	api     http.Handler
+	console *console.Console
+
+	ready atomic.Bool
+}
+
+func serve(ctx context.Context, p program, args []string) error {
+	f := newFlags(p, "serve")
+	listen := f.String("listen", "", "the address and port to listen on (default: the configuration's, or 127.0.0.1:8080)")
+	if _, err := f.parse(args, 0, 0); err != nil {
+		return err
+	}
+	s, err := f.load()
+	if err != nil {
+		return err
+	}
+	if *listen != "" {
+		s.Server.Listen = *listen
+	}
+	logger := slog.New(slog.NewTextHandler(p.stderr, nil))
+	srv, err := build(ctx, s, logger)
+	if err != nil {
+		return err
+	}
+	return errors.Join(srv.listenAndRun(ctx, p), srv.close())
+}
+
+func (srv *server) listenAndRun(ctx context.Context, p program) error {
+	address := srv.settings.Server.Listen
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w; stop what listens there, or name another port with --listen", address, err)
+	}
+	if err := srv.log.Announce("http://" + listener.Addr().String()); err != nil {
+		return errors.Join(fmt.Errorf("announce the address: %w", err), listener.Close())
+	}
+	return srv.run(ctx, listener, p)
+}
+
+// build makes the parts: the log, who may read it, the ways out, the ways in.
+func build(ctx context.Context, s *settings, logger *slog.Logger) (*server, error) {
+	srv := &server{settings: s, logger: logger, registry: prometheus.NewRegistry()}
+	srv.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, part := range []func(context.Context) error{srv.buildLog, srv.buildAccess, srv.buildWays} {
+		if err := part(ctx); err != nil {
+			return nil, errors.Join(err, srv.close())
+		}
+	}
+	return srv, nil
+}
+
+func (srv *server) buildLog(ctx context.Context) (err error) {
+	s := srv.settings
+	if srv.db, err = store.Open(ctx, s.Data); err != nil {
+		return err
+	}
+	srv.log, err = store.OpenLog(ctx, srv.db, store.Options{Rules: s.Topics, Logger: srv.logger.With("component", "store")})
+	if err != nil {
+		return err
+	}
+	srv.bus, err = bus.New(ctx, srv.log, bus.Options{
+		Rules: s.Topics, EventBytes: int(s.Limits.Event), Logger: srv.logger.With("component", "bus"), Metrics: srv.registry,
+	})
+	return err
+}
+
+func (srv *server) buildAccess(ctx context.Context) error {
+	s := srv.settings
+	if s.Server.BaseURL != "" {
+		base, err := url.Parse(s.Server.BaseURL)
+		if err != nil {
+			return fmt.Errorf("server.base_url: %w", err)
+		}
+		srv.base = base
+	}
+	verifier, err := newVerifier(ctx, s, srv.db)
+	if err != nil {
+		return err
+	}
+	srv.access = &account.Access{
+		Tokens: srv.db, Verifier: verifier, Rules: s.Topics,
+		Origins: account.Origins{Base: srv.base, Allowed: s.Server.AllowedOrigins},
+	}
+	return nil
+}
+
+func newVerifier(ctx context.Context, s *settings, db *store.DB) (*account.Verifier, error) {
+	secret, err := db.Secret(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the signing secret: %w", err)
+	}
+	verifier, err := account.NewVerifier(s.Access.JWT, secret, s.client(s.Access.JWT.JWKSURL))
+	if err != nil {
+		return nil, configError{err}
+	}
+	return verifier, nil
+}
+
+// client reaches what is public, and the address that the file names itself.
+func (s *settings) client(named string) *http.Client {
+	return safedial.NewClient(safedial.Policy{
+		AllowPrivate: s.Network.AllowPrivate, AllowPorts: s.Network.ports(), Named: []string{named},
+	})
+}
+
+func (srv *server) buildWays(context.Context) error {
+	s := srv.settings
+	srv.hub = push.New(srv.bus, srv.access, push.Options{
+		Limits: s.Limits.Limits, TrustedProxies: s.Server.TrustedProxies,
+		Logger: srv.logger.With("component", "push"), Metrics: srv.registry,
+	})
+	srv.bus.Follow(srv.hub)
+	srv.watches = source.NewSupervisor(srv.bus, srv.logger.With("component", "source"), srv.registry)
+	srv.api = api.New(api.Options{
+		Publisher: srv.bus, Reader: srv.bus, Access: srv.access, Watches: srv.watches,
+		Logger: srv.logger.With("component", "api"), Version: version,
+	})
+	srv.console = console.New(console.Options{
+		Log: srv.bus, Access: srv.access, Logger: srv.logger.With("component", "console"), Version: version,
+	})
+	return nil
+}
+
+// run serves until ctx ends, then stops in reverse: no new requests, no more
+// watching, sessions told to come back.
+func (srv *server) run(ctx context.Context, listener net.Listener, p program) error {
+	server := &http.Server{
+		Handler: srv.routes(), ReadHeaderTimeout: headTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(srv.logger.With("component", "http").Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- server.Serve(listener) }() // ended by Shutdown or Close below
+	metrics, err := srv.serveMetrics(failed)
+	if err != nil {
+		return errors.Join(err, server.Close())
+	}
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	srv.startWatches(watching)
+	srv.ready.Store(true)
+	srv.greet(p, listener)
+
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		srv.logger.Info("stopping")
+	}
+	srv.ready.Store(false)
+	stopWatching()
+	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	srv.hub.Drain(drained)
+	for _, s := range []*http.Server{server, metrics} {
+		if s.Shutdown(drained) != nil {
+			_ = s.Close() // whoever is still there was given its time
+		}
+	}
+	srv.watches.Wait()
+	return err
+}
+
+// greet prints where the server is and how to open the console.
+func (srv *server) greet(p program, listener net.Listener) {
+	address := "http://" + listener.Addr().String()
+	outside := address
+	if srv.base != nil {
+		outside = srv.settings.Server.BaseURL
+	}
+	fmt.Fprintf(p.stderr, "listening on %s\n", address)
+	fmt.Fprintf(p.stderr, "open the console, once, by %s/?setup=%s\n", trimSlash(outside), srv.access.NewSetupToken())
+}
+
+// startWatches runs what the configuration watches.
+func (srv *server) startWatches(ctx context.Context) {
+	parsers := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for _, w := range srv.settings.Watches {
+		srv.watches.Start(ctx, source.Watch{Name: w.Name, Topic: w.Topic, Kind: "feed", Run: &feed.Runner{
+			Name: w.Name, Topic: w.Topic, URL: w.Feed, Every: w.Every, Backfill: w.Backfill,
+			UserAgent: userAgent(), Client: srv.settings.client(w.Feed), States: srv.db, Publisher: srv.bus,
+			Logger: srv.logger.With("component", "feed"), MaxData: int(srv.settings.Limits.Event), Parsers: parsers,
+		}})
+	}
+}
+
+func userAgent() string {
+	return "Chappe/" + version + " (feed reader; +https://github.com/chappe/chappe)"
+}
+
+// close closes what build has made so far, the last first.
+func (srv *server) close() error {
+	var err error
+	if srv.bus != nil {
+		srv.bus.Close()
+	}
+	if srv.log != nil {
+		err = srv.log.Close()
+	}
+	if srv.db != nil {
+		err = errors.Join(err, srv.db.Close())
+	}
+	return err
+}

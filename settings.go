@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/chappe/chappe/account"
+	"github.com/chappe/chappe/config"
+	"github.com/chappe/chappe/deliver/push"
+	"github.com/chappe/chappe/event"
+	"github.com/chappe/chappe/source/feed"
+)
+
+// settings is the configuration file: each package's own struct, composed.
+type settings struct {
+	// Server is where and for whom the program listens.
+	Server serverSettings `yaml:"server"`
+	// Limits bound what clients can ask for.
+	Limits limitSettings `yaml:"limits"`
+	// Data is the data folder.
+	Data string `yaml:"data" path:"file"`
+	// Network says what outgoing requests may reach besides public addresses.
+	Network networkSettings `yaml:"network"`
+	// Access says who may read.
+	Access accessSettings `yaml:"access"`
+	// Topics are rules for topics; the first that matches holds.
+	Topics event.Rules `yaml:"topics"`
+	// Watches are what is watched.
+	Watches []watchSettings `yaml:"watches"`
+}
+
+type serverSettings struct {
+	// Listen is the address and port; port 0 takes a free one.
+	Listen string `yaml:"listen"`
+	// BaseURL is how the outside reaches the program, with a path where it is mounted below a site.
+	BaseURL string `yaml:"base_url"`
+	// Metrics is an address for /metrics and /debug/pprof alone, without a token.
+	Metrics string `yaml:"metrics"`
+	// TrustedProxies may say in X-Forwarded-For who the client is.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	// AllowedOrigins are the sites whose pages may use the API and the streams.
+	AllowedOrigins []string `yaml:"allowed_origins"`
+}
+
+// Validate checks the addresses.
+func (s serverSettings) Validate() error {
+	if s.BaseURL != "" {
+		u, err := url.Parse(s.BaseURL)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+			return errors.New("base_url is not an address like https://push.example or https://app.example/chappe")
+		}
+	}
+	for _, origin := range s.AllowedOrigins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || u.Path != "" || u.Scheme != "http" && u.Scheme != "https" {
+			return fmt.Errorf("allowed_origins: %q is not an origin; write a scheme and host without a path, like https://app.example", origin)
+		}
+	}
+	return nil
+}
+
+type limitSettings struct {
+	push.Limits `yaml:",inline"`
+	// Event is how much data one event may carry.
+	Event event.ByteSize `yaml:"event"`
+}
+
+// Validate holds the event below what a request's body and a batch may be.
+func (l limitSettings) Validate() error {
+	if l.Event < 1024 || l.Event > 4<<20 {
+		return errors.New("event is the data that one event may carry, from 1KiB to 4MiB")
+	}
+	return l.Limits.Validate()
+}
+
+type networkSettings struct {
+	// AllowPrivate are private networks that may be reached.
+	AllowPrivate []netip.Prefix `yaml:"allow_private"`
+	// AllowPorts are ports besides 80, 443, 8080 and 8443.
+	AllowPorts []int `yaml:"allow_ports"`
+}
+
+// Validate checks the ports.
+func (n networkSettings) Validate() error {
+	if slices.ContainsFunc(n.AllowPorts, func(port int) bool { return port < 1 || port > 65535 }) {
+		return errors.New("allow_ports lists ports, from 1 to 65535")
+	}
+	return nil
+}
+
+func (n networkSettings) ports() []uint16 {
+	ports := make([]uint16, len(n.AllowPorts))
+	for i, port := range n.AllowPorts {
+		ports[i] = uint16(port)
+	}
+	return ports
+}
+
+type accessSettings struct {
+	// JWT says how subscriber tokens are checked.
+	JWT account.JWTConfig `yaml:"jwt"`
+}
+
+type watchSettings struct {
+	// Name is the watch's own; it begins the source of its events.
+	Name string `yaml:"name"`
+	// Topic is where its events go.
+	Topic       event.Topic `yaml:"topic"`
+	feed.Config `yaml:",inline"`
+}
+
+// Validate checks that it is a watch of some kind.
+func (w watchSettings) Validate() error {
+	if err := account.CheckTokenName(w.Name); err != nil {
+		return errors.New("name is missing or has other characters than a-z, 0-9, - and _, or more than 64")
+	}
+	if w.Topic == "" {
+		return errors.New("topic is missing; say where its events go, like feeds/news")
+	}
+	if w.Feed == "" {
+		return errors.New("it says not what to watch; give the address of a feed, as feed: https://...")
+	}
+	return w.Config.Validate()
+}
+
+// Validate checks what several keys say together.
+func (s settings) Validate() error {
+	names := map[string]bool{}
+	for _, w := range s.Watches {
+		if names[w.Name] {
+			return fmt.Errorf("watches: two are named %s; checkpoints are kept by name, so give each its own", w.Name)
+		}
+		names[w.Name] = true
+	}
+	if strings.HasPrefix(s.Data, "postgres://") || strings.HasPrefix(s.Data, "postgresql://") {
+		return errors.New("data: PostgreSQL is not supported by this version; name a folder")
+	}
+	return nil
+}
+
+// configError is what is wrong with a configuration as a whole.
+type configError struct{ error }
+
+func (e configError) Unwrap() error { return e.error }
+
+const defaultConfig = "chappe.yaml"
+
+// load reads the configuration that the flags name, over the defaults.
+func (f *flags) load() (*settings, error) {
+	s := &settings{
+		Server: serverSettings{Listen: "127.0.0.1:8080", TrustedProxies: []netip.Prefix{
+			netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}},
+		Limits: limitSettings{Event: 256 << 10},
+		Data:   "./data",
+	}
+	path := f.config
+	if path == "" {
+		if _, err := os.Stat(defaultConfig); err == nil {
+			path = defaultConfig
+		}
+	}
+	if path != "" {
+		if err := config.Load(path, s); err != nil {
+			return nil, configError{err}
+		}
+	}
+	if f.data != "" {
+		s.Data = f.data
+	}
+	return s, nil
+}
