@@ -28,9 +28,9 @@ import (
 // keys is given; without one, tokens are signed with a secret of the data folder.
 type JWTConfig struct {
 	// HS256SecretFile holds the secret shared with the application, at least 32 bytes.
-	HS256SecretFile string `yaml:"hs256_secret_file" path:"file"`
+	HS256SecretFile string `yaml:"hs256_secret_file" path:"input"`
 	// PublicKeyFile holds a PEM public key: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).
-	PublicKeyFile string `yaml:"public_key_file" path:"file"`
+	PublicKeyFile string `yaml:"public_key_file" path:"input"`
 	// JWKSURL is where the keys are published as a JSON Web Key Set.
 	JWKSURL string `yaml:"jwks_url"`
 	// Audience must be among the token's aud, where given.

@@ -5,13 +5,16 @@
 //
 // A field is decoded by its yaml tag. Types that implement
 // encoding.TextUnmarshaler parse themselves, time.Duration is written 45s or
-// 720h or 30d, and a field tagged path:"file" is relative to the file's folder.
+// 720h or 30d. A field tagged path:"file" is relative to the file's folder; one
+// tagged path:"input" too, and must be there to be read.
 package config
 
 import (
+	"bytes"
 	"encoding"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -51,13 +54,21 @@ func Load(path string, v any) error {
 	if len(text) > maxBytes {
 		return fmt.Errorf("%s has %d bytes, a configuration at most %d", path, len(text), maxBytes)
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
+	var doc, more yaml.Node
+	documents := yaml.NewDecoder(bytes.NewReader(text))
+	err = documents.Decode(&doc)
+	if err == nil {
+		err = documents.Decode(&more)
+	}
+	if err != nil && err != io.EOF {
 		return fmt.Errorf("%s is not YAML: %s; check the indentation and quotes there", path, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	d := decoder{file: path, dir: filepath.Dir(path)}
+	if err == nil {
+		d.fail(&more, "", "a second document begins, which would not be read; remove the --- before it")
+	}
 	if len(doc.Content) > 0 { // not empty
-		d.value(doc.Content[0], reflect.ValueOf(v).Elem(), "", false)
+		d.value(doc.Content[0], reflect.ValueOf(v).Elem(), "", "")
 	}
 	return errors.Join(d.problems...)
 }
@@ -74,8 +85,8 @@ func (d *decoder) fail(n *yaml.Node, key, format string, args ...any) {
 	d.problems = append(d.problems, &Problem{d.file, n.Line, key, fmt.Sprintf(format, args...)})
 }
 
-// value decodes one node. isPath: a string in it names a file.
-func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, isPath bool) {
+// value decodes one node. path is the tag of a string that names a file.
+func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, path string) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -91,11 +102,11 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, key string, isPath bool) 
 		d.structure(n, v, key)
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		d.value(n, v.Elem(), key, isPath)
+		d.value(n, v.Elem(), key, path)
 	case reflect.Slice:
-		d.list(n, v, key, isPath)
+		d.list(n, v, key, path)
 	default:
-		d.scalar(n, v, key, isPath)
+		d.scalar(n, v, key, path)
 	}
 }
 
@@ -118,15 +129,15 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, key string) {
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i], n.Content[i+1]
-		path := join(key, name.Value)
-		field, isPath, ok := find(v, name.Value)
+		child := join(key, name.Value)
+		field, path, ok := find(v, name.Value)
 		switch {
 		case !ok:
-			d.fail(name, path, "there is no such key; %s", suggest(name.Value, names(v.Type())))
+			d.fail(name, child, "there is no such key; %s", suggest(name.Value, names(v.Type())))
 		case seen[name.Value]:
-			d.fail(name, path, "it stands here twice; keep one")
+			d.fail(name, child, "it stands here twice; keep one")
 		default:
-			d.value(value, field, path, isPath)
+			d.value(value, field, child, path)
 		}
 		seen[name.Value] = true
 	}
@@ -137,25 +148,25 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, key string) {
 	}
 }
 
-func (d *decoder) list(n *yaml.Node, v reflect.Value, key string, isPath bool) {
+func (d *decoder) list(n *yaml.Node, v reflect.Value, key string, path string) {
 	if n.Kind != yaml.SequenceNode {
 		d.fail(n, key, "it is %s; write a list, like [a, b]", kindOf(n))
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 	for i, item := range n.Content {
-		d.value(item, v.Index(i), key+"["+strconv.Itoa(i)+"]", isPath)
+		d.value(item, v.Index(i), key+"["+strconv.Itoa(i)+"]", path)
 	}
 }
 
-func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string, isPath bool) {
+func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string, path string) {
 	if n.Kind != yaml.ScalarNode {
 		d.fail(n, key, "it is %s; write a single value", kindOf(n))
 		return
 	}
 	switch v.Interface().(type) {
 	case string:
-		d.string(n, v, isPath)
+		d.string(n, v, key, path)
 	case bool:
 		b, err := strconv.ParseBool(n.Value)
 		if err != nil || n.Tag != "!!bool" {
@@ -179,10 +190,18 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string, isPath bool)
 	}
 }
 
-func (d *decoder) string(n *yaml.Node, v reflect.Value, isPath bool) {
+func (d *decoder) string(n *yaml.Node, v reflect.Value, key, path string) {
 	s := n.Value
-	if isPath && s != "" && !filepath.IsAbs(s) && !strings.Contains(s, "://") {
+	if path != "" && s != "" && !filepath.IsAbs(s) && !strings.Contains(s, "://") {
 		s = filepath.Join(d.dir, s)
+	}
+	if path == "input" && s != "" {
+		f, err := os.Open(s)
+		if err != nil {
+			d.fail(n, key, "%v; make the file, or correct its name", err)
+		} else {
+			_ = f.Close() // only read
+		}
 	}
 	v.SetString(s)
 }
@@ -200,19 +219,19 @@ func parseDuration(s string) (time.Duration, error) {
 }
 
 // find is the field with that key, embedded ("inline") structs included.
-func find(v reflect.Value, name string) (field reflect.Value, isPath, ok bool) {
+func find(v reflect.Value, name string) (field reflect.Value, path string, ok bool) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		tag, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		if options == "inline" {
-			if field, isPath, ok := find(v.Field(i), name); ok {
-				return field, isPath, true
+			if field, path, ok := find(v.Field(i), name); ok {
+				return field, path, true
 			}
 		} else if tag == name && tag != "" {
-			return v.Field(i), f.Tag.Get("path") == "file", true
+			return v.Field(i), f.Tag.Get("path"), true
 		}
 	}
-	return reflect.Value{}, false, false
+	return reflect.Value{}, "", false
 }
 
 func names(t reflect.Type) []string {

@@ -129,7 +129,7 @@ func (e *Event) Validate() error {
 
 func (e *Event) validateData() error {
 	if e.ContentType != "" {
-		if _, _, err := mime.ParseMediaType(e.ContentType); err != nil {
+		if t, _, err := mime.ParseMediaType(e.ContentType); err != nil || !strings.Contains(t, "/") {
 			return invalid("datacontenttype", "%q is not a media type", e.ContentType)
 		}
 	}
