@@ -123,7 +123,7 @@ func (w watchSettings) Validate() error {
 		return errors.New("topic is missing; say where its events go, like feeds/news")
 	}
 	if w.Feed == "" {
-		return errors.New("it says not what to watch; give the address of a feed, as feed: https://...")
+		return errors.New("it says not what to watch; give the address of a feed, as feed: https://blog.example/rss")
 	}
 	return w.Config.Validate()
 }
