@@ -60,7 +60,7 @@ func Load(path string, v any) error {
 	if err == nil {
 		err = documents.Decode(&more)
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s is not YAML: %s; check the indentation and quotes there", path, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	d := decoder{file: path, dir: filepath.Dir(path)}

@@ -19,7 +19,7 @@ type Backoff struct {
 // the step, which doubles each time.
 func (b *Backoff) Next() time.Duration {
 	step := b.Most
-	if b.tries < 32 && b.First<<b.tries < b.Most && b.First<<b.tries > 0 {
+	if b.tries < 32 && b.First < b.Most>>b.tries { // doubling cannot overflow
 		step = b.First << b.tries
 	}
 	b.tries++

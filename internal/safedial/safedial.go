@@ -52,7 +52,7 @@ func (e *RefusedError) Error() string {
 func (e *RefusedError) Unwrap() error { return e.Cause }
 
 // NewClient makes a client under the policy. It uses no proxy of the
-// environment, follows at most 5 redirects and keeps no cookies.
+// environment, follows at most 5 redirects, without a Referer, and keeps no cookies.
 func NewClient(p Policy) *http.Client {
 	dialer := newDialer(p)
 	return &http.Client{
@@ -73,6 +73,7 @@ func NewClient(p Policy) *http.Client {
 			if req.URL.Scheme != "http" && req.URL.Scheme != "https" {
 				return fmt.Errorf("it redirects to %s:, which is not followed", req.URL.Scheme)
 			}
+			req.Header.Del("Referer") // the first address may hold a token
 			return nil
 		},
 	}

@@ -90,7 +90,7 @@ func (r *Runner) load(ctx context.Context) (*state, error) {
 	return s, nil
 }
 
-// interval is how long to wait, spread by a tenth.
+// interval is how long to wait: up to a tenth more than asked for, never less.
 func (r *Runner) interval(private bool) time.Duration {
 	every := r.Every
 	switch {
@@ -101,7 +101,7 @@ func (r *Runner) interval(private bool) time.Duration {
 	case !private:
 		every = max(every, politeFloor)
 	}
-	return every - every/20 + rand.N(every/10+1)
+	return every + rand.N(every/10+1)
 }
 
 // read asks once and publishes what is new.

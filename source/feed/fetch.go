@@ -82,6 +82,9 @@ func (a *answer) take(resp *http.Response, known validators) error {
 		a.body, err = readBody(resp)
 		return err
 	case http.StatusNotModified:
+		if known == (validators{}) {
+			return errors.New("the server answered 304 (not modified) although nothing was known of the feed")
+		}
 		a.unchanged = true
 		if a.ETag == "" { // RFC 9110 §15.4.5: a 304 may leave out what did not change
 			a.ETag = known.ETag

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"html"
-	"io"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -70,6 +71,7 @@ func parse(body []byte, base string) (entries []Entry, err error) {
 			entries, err = nil, fmt.Errorf("the feed cannot be read: %v", p)
 		}
 	}()
+	body = tidy(body)
 	if err := inspect(body, base); err != nil {
 		return nil, err
 	}
@@ -96,18 +98,41 @@ func parse(body []byte, base string) (entries []Entry, err error) {
 	return entries, nil
 }
 
+// tidy drops the byte order mark and the control bytes that XML forbids. The
+// parser drops them too: it must not see more than what was inspected.
+func tidy(body []byte) []byte {
+	body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	return slices.DeleteFunc(slices.Clone(body), func(b byte) bool {
+		return b < ' ' && b != '\t' && b != '\n' && b != '\r'
+	})
+}
+
 // inspect refuses what would harm a parser, before one sees it.
 func inspect(body []byte, base string) error {
-	start := bytes.TrimLeft(bytes.TrimPrefix(body, []byte("\ufeff")), " \t\r\n")
+	start := bytes.TrimLeft(body, " \t\r\n")
 	switch {
 	case len(start) == 0:
 		return errors.New("the answer is empty")
 	case start[0] == '{':
-		return nil // encoding/json bounds its own depth
+		return inspectJSON(body)
 	case looksLikeHTML(start):
 		return noFeedButHTML(start, base)
 	}
 	return inspectXML(body)
+}
+
+// size is what was seen of a document.
+type size struct{ depth, tokens, entries int }
+
+func (s *size) check() error {
+	s.tokens++
+	switch {
+	case s.depth > maxDepth || s.tokens > maxTokens:
+		return fmt.Errorf("the feed is nested deeper than %d or has more than %d parts", maxDepth, maxTokens)
+	case s.entries > maxEntries:
+		return fmt.Errorf("the feed has more than %d entries", maxEntries)
+	}
+	return nil
 }
 
 // inspectXML walks the tokens: no entities of its own, bounded depth and number.
@@ -115,27 +140,50 @@ func inspectXML(body []byte) error {
 	d := xml.NewDecoder(bytes.NewReader(body))
 	d.Strict = false
 	d.CharsetReader = charset.NewReaderLabel
-	depth := 0
-	for tokens := 0; ; tokens++ {
+	var seen size
+	for {
 		token, err := d.RawToken()
-		if err == io.EOF {
-			return nil
-		}
 		if err != nil {
-			return nil // the parser knows better what can be mended
+			return nil // the end; or what the parser stops at too, unless it had enough before
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
-			depth++
+			seen.depth++
+			if strings.EqualFold(t.Name.Local, "item") || strings.EqualFold(t.Name.Local, "entry") {
+				seen.entries++
+			}
 		case xml.EndElement:
-			depth--
+			seen.depth--
 		case xml.Directive:
 			if bytes.Contains(bytes.ToUpper(t), []byte("ENTITY")) {
 				return errors.New("the feed defines entities, which is refused (billion laughs)")
 			}
 		}
-		if depth > maxDepth || tokens > maxTokens {
-			return fmt.Errorf("the feed is nested deeper than %d or has more than %d parts", maxDepth, maxTokens)
+		if err := seen.check(); err != nil {
+			return err
+		}
+	}
+}
+
+// inspectJSON does the same. Its entries are the objects in lists of the whole.
+func inspectJSON(body []byte) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	var seen size
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return nil // as above
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			if seen.depth++; seen.depth == 3 {
+				seen.entries++
+			}
+		case json.Delim('}'), json.Delim(']'):
+			seen.depth--
+		}
+		if err := seen.check(); err != nil {
+			return err
 		}
 	}
 }
@@ -251,12 +299,19 @@ func (c *cleaner) plain(s string, limit int) string {
 	return cut(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == 0xa0 }), " "), limit)
 }
 
+// html is clean markup. Escapes make it longer: what would be too long is cut
+// before it is cleaned, for markup that is cut is not clean.
 func (c *cleaner) html(s string, limit int) string {
-	return cut(c.markup.Sanitize(cut(s, limit)), 2*limit)
+	for s = cut(s, limit); ; s = cut(s, len(s)/2) {
+		if clean := c.markup.Sanitize(s); len(clean) <= 2*limit {
+			return clean
+		}
+	}
 }
 
 func (c *cleaner) link(s string) string {
-	u, err := c.base.Parse(strings.TrimSpace(s))
+	s = strings.TrimSpace(s)
+	u, err := c.base.Parse(s)
 	if s == "" || err != nil || len(s) > maxURL {
 		return ""
 	}
