@@ -234,6 +234,9 @@ func (v *Verifier) identity(c *claims) (*Identity, error) {
 	if err != nil {
 		return nil, refuse("token-invalid", "the token's topics: %v", err)
 	}
+	if expires.Before(now) { // let in by the leeway: it would be cut at once otherwise, and come again
+		expires = expires.Add(leeway)
+	}
 	return &Identity{Name: c.Subject, User: c.Subject, Expires: expires, patterns: patterns}, nil
 }
 

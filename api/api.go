@@ -107,6 +107,15 @@ func (s *server) problem(ctx context.Context, err error) *problem.Problem {
 	return p
 }
 
+// fail is how an operation answers err. A 401 says how to authenticate (RFC 9110 §11.6.1).
+func (s *server) fail(ctx context.Context, err error) error {
+	p := s.problem(ctx, err)
+	if p.Status != http.StatusUnauthorized {
+		return p
+	}
+	return huma.ErrorWithHeaders(p, http.Header{"WWW-Authenticate": {"Bearer"}})
+}
+
 // require refuses those who lack the scope.
 func require(ctx context.Context, scope account.Scope) error {
 	id := identity(ctx)
@@ -133,11 +142,11 @@ func (s *server) registerTickets(api huma.API) {
 		MaxBodyBytes: 1 << 10,
 	}, func(ctx context.Context, _ *struct{}) (*ticketAnswer, error) {
 		if !identity(ctx).Known() {
-			return nil, problem.New("token-missing", "Send the token that the ticket is to stand for: Authorization: Bearer ...")
+			return nil, s.fail(ctx, problem.New("token-missing", "Send the token that the ticket is to stand for: Authorization: Bearer ..."))
 		}
 		secret, expires, err := s.Access.Tickets.Issue(identity(ctx))
 		if err != nil {
-			return nil, s.problem(ctx, err)
+			return nil, s.fail(ctx, err)
 		}
 		a := &ticketAnswer{}
 		a.Body.Ticket, a.Body.Expires = secret, expires.UTC()
@@ -157,7 +166,7 @@ func (s *server) registerWatches(api huma.API) {
 		Summary: "List what is watched, with its state, why, and when it is tried next",
 	}, func(ctx context.Context, _ *struct{}) (*watchesAnswer, error) {
 		if err := require(ctx, account.ScopeAdmin); err != nil {
-			return nil, err
+			return nil, s.fail(ctx, err)
 		}
 		a := &watchesAnswer{}
 		a.Body.Watches = s.Watches.Statuses()

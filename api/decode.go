@@ -123,6 +123,8 @@ func setAttribute(e *event.Event, name, value string) error {
 	case "topic":
 		e.Topic = event.Topic(value)
 	case "cursor": // ours, from an event that was read here before
+	case "data", "datacontenttype":
+		return &event.InvalidError{Field: name, Reason: "in binary mode it is not a header: the body is the data, Content-Type its type"}
 	case "time":
 		t, err := time.Parse(time.RFC3339Nano, value)
 		if err != nil {

@@ -78,16 +78,16 @@ func (s *server) registerEvents(api huma.API) {
 func (s *server) publish(ctx context.Context, in *publishRequest) (*publishAnswer, error) {
 	id := identity(ctx)
 	if err := require(ctx, account.ScopePublish); err != nil {
-		return nil, err
+		return nil, s.fail(ctx, err)
 	}
 	events, err := decodeBody(in.header, in.RawBody)
 	if err != nil {
-		return nil, s.problem(ctx, err)
+		return nil, s.fail(ctx, err)
 	}
 	for i := range events {
 		e := &events[i]
 		if _, err := event.ParseTopic(string(e.Topic)); err != nil {
-			return nil, s.problem(ctx, err)
+			return nil, s.fail(ctx, err)
 		}
 		if !id.MayPublish(e.Topic) {
 			return nil, problem.New("forbidden", "This token may not publish to "+string(e.Topic))
@@ -99,7 +99,7 @@ func (s *server) publish(ctx context.Context, in *publishRequest) (*publishAnswe
 	}
 	receipts, err := s.Publisher.Publish(ctx, event.Batch{Events: events})
 	if err != nil {
-		return nil, s.problem(ctx, err)
+		return nil, s.fail(ctx, err)
 	}
 	a := &publishAnswer{}
 	a.Body.Events = make([]receipt, len(receipts))
@@ -124,7 +124,7 @@ func sourceOf(token, given string) string {
 func (s *server) read(ctx context.Context, in *readRequest) (*readAnswer, error) {
 	q, err := s.query(identity(ctx), in)
 	if err != nil {
-		return nil, s.problem(ctx, err)
+		return nil, s.fail(ctx, err)
 	}
 	a := &readAnswer{CacheControl: "no-store"}
 	a.Body.Events = []json.RawMessage{}
@@ -133,7 +133,7 @@ func (s *server) read(ctx context.Context, in *readRequest) (*readAnswer, error)
 	for end := time.Now().Add(time.Second); ; {
 		page, err := s.Reader.Read(ctx, q)
 		if err != nil {
-			return nil, s.problem(ctx, err)
+			return nil, s.fail(ctx, err)
 		}
 		for _, r := range page.Records {
 			a.Body.Events = append(a.Body.Events, r.JSON)

@@ -186,8 +186,9 @@ func complete(e *event.Event) error {
 		e.ID = id.String()
 	}
 	if e.Time.IsZero() {
-		e.Time = time.Now().UTC()
+		e.Time = time.Now()
 	}
+	e.Time = e.Time.UTC().Truncate(time.Microsecond) // as the log keeps it
 	return nil
 }
 

@@ -121,7 +121,11 @@ func (h *Hub) Committed(records []*event.Record) {
 // Drain tells every session to come back elsewhere, or later, and waits for
 // them to end.
 func (h *Hub) Drain(ctx context.Context) {
-	h.drain.Do(func() { close(h.draining) })
+	h.drain.Do(func() {
+		h.mu.Lock() // enter adds no session once draining is closed
+		defer h.mu.Unlock()
+		close(h.draining)
+	})
 	ended := make(chan struct{})
 	go func() { // ends with the sessions, at the latest when their writes time out
 		h.sessions.Wait()

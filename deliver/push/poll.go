@@ -41,6 +41,9 @@ func (h *Hub) Poll(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
+	if end := sub.identity.Expires; !end.IsZero() {
+		wait = min(wait, time.Until(end))
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	defer h.waiters.enter(waiterKey(sub), cancel)()

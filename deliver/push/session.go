@@ -21,6 +21,7 @@ type session struct {
 	mu     sync.Mutex
 	live   bool
 	at     event.Cursor // all up to it was queued or taken
+	taken  event.Cursor // all up to it was taken: where the client resumes
 	queue  []*event.Record
 	queued int    // bytes
 	stamp  uint64 // of the last ephemeral event offered
@@ -36,6 +37,7 @@ func (h *Hub) open(sub *subscription) *session {
 	if sub.now {
 		s.at = h.reader.Head()
 	}
+	s.taken = s.at
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range s.patterns {
@@ -137,20 +139,23 @@ func (s *session) take() (records []*event.Record, live bool, err error) {
 		return nil, false, s.cut
 	}
 	records, s.queue, s.queued = s.queue, nil, 0
+	s.taken = s.at
 	return records, s.live, nil
 }
 
+// position is where a client resumes that was sent what next returned. What
+// still waits in the queue lies after it.
 func (s *session) position() event.Cursor {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.at
+	return s.taken
 }
 
 // moveTo is for a session that is not live.
 func (s *session) moveTo(at event.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.at = at
+	s.at, s.taken = at, at
 }
 
 // join makes s live, unless something past its position was handed out
@@ -172,6 +177,7 @@ func (h *Hub) idlePosition(s *session) event.Cursor {
 	defer s.mu.Unlock()
 	if s.live && len(s.queue) == 0 {
 		s.at.Seq = max(s.at.Seq, h.handed)
+		s.taken = s.at
 	}
-	return s.at
+	return s.taken
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/chappe/chappe/event"
+	"github.com/chappe/chappe/internal/problem"
 )
 
 // Bounds of what a client may send. It has nothing to say but pongs.
@@ -27,8 +28,8 @@ const (
 // a control.
 func (h *Hub) WebSocket(w http.ResponseWriter, r *http.Request) {
 	sub, err := h.admit(r, h.access.Origins.CheckWebSocket)
-	if _, full := errors.AsType[errFull](err); full {
-		h.refuseWebSocket(w, r)
+	if _, full := errors.AsType[errFull](err); full || errors.Is(err, event.ErrClosed) {
+		h.refuseWebSocket(w, r, problem.From(err).Code)
 		return
 	}
 	if err != nil {
@@ -60,15 +61,15 @@ func (h *Hub) WebSocket(w http.ResponseWriter, r *http.Request) {
 
 // refuseWebSocket lets the client in to tell it when to come back: a browser
 // does not show a script the status of a failed upgrade.
-func (h *Hub) refuseWebSocket(w http.ResponseWriter, r *http.Request) {
-	h.metrics.refused.WithLabelValues("too-many-sessions").Inc()
+func (h *Hub) refuseWebSocket(w http.ResponseWriter, r *http.Request, code string) {
+	h.metrics.refused.WithLabelValues(code).Inc()
 	conn, _, _, err := ws.UpgradeHTTP(r, w)
 	if err != nil {
 		return
 	}
 	defer conn.Close()
 	t := &wsTransport{conn: conn}
-	_ = t.control(control{Control: "error", Code: "too-many-sessions"}, event.Cursor{}) // it may be gone already
+	_ = t.control(control{Control: "error", Code: code}, event.Cursor{}) // it may be gone already
 	t.finish(closeFrame{statusTryAgainLater, retryReason(retrySpread().Milliseconds())})
 }
 
@@ -189,6 +190,8 @@ func (t *wsTransport) flush() error {
 // the protocol or is silent: a living one sends a pong each heartbeat.
 func readFrames(conn net.Conn, r *bufio.Reader, t *wsTransport, silence time.Duration) closeFrame {
 	bucket := newBucket(messageRate, messageBurst)
+	state := ws.StateServerSide
+	message := int64(0) // bytes of it so far
 	for {
 		if conn.SetReadDeadline(time.Now().Add(silence)) != nil {
 			return closeFrame{}
@@ -199,14 +202,10 @@ func readFrames(conn net.Conn, r *bufio.Reader, t *wsTransport, silence time.Dur
 		}
 		// RFC 6455 §5: masked, no reserved bits or opcodes, control frames
 		// whole and at most 125 bytes. Fragments are dropped as they come.
-		state := ws.StateServerSide
-		if head.OpCode == ws.OpContinuation {
-			state = state.Set(ws.StateFragmented)
-		}
 		if ws.CheckHeader(head, state) != nil {
 			return closeFrame{ws.StatusProtocolError, "the frame breaks RFC 6455 section 5"}
 		}
-		if head.Length > maxMessage {
+		if !head.OpCode.IsControl() && head.Length > maxMessage-message {
 			return closeFrame{ws.StatusMessageTooBig, "a message has at most 65536 bytes"}
 		}
 		if !bucket.take(time.Now()) {
@@ -214,6 +213,13 @@ func readFrames(conn net.Conn, r *bufio.Reader, t *wsTransport, silence time.Dur
 		}
 		if done, c := readPayload(r, head, t); done {
 			return c
+		}
+		switch {
+		case head.OpCode.IsControl(): // may stand within a message
+		case head.Fin:
+			state, message = ws.StateServerSide, 0
+		default:
+			state, message = state.Set(ws.StateFragmented), message+head.Length
 		}
 	}
 }
