@@ -51,19 +51,23 @@ func main() {
 	fill(keep)
 	copyDB()
 	var raw, ours []float64
-	for range *rounds {
+	fmt.Println("| turn | raw SQLite | bus | p50 | p99 | max |\n|---|---|---|---|---|---|")
+	for turn := range *rounds {
 		raw = append(raw, rawSQLite())
 		r := publish(keep, inFlight, *length)
 		ours = append(ours, r.rate)
-		fmt.Printf("raw SQLite %6.0f/s   bus %6.0f/s  p50 %v  p99 %v  max %v\n", raw[len(raw)-1], r.rate, r.p50, r.p99, r.max)
+		fmt.Printf("| %d | %.0f/s | %.0f/s | %v | %v | %v |\n", turn+1, raw[turn], r.rate, r.p50, r.p99, r.max)
 	}
-	fmt.Printf("\nevents in the log: %d, topics: %d, data: %d bytes, in flight: %d\n", *events, *topics, dataBytes, inFlight)
-	fmt.Printf("raw SQLite, batches of 256 (median of %d turns): %.0f/s\n", *rounds, median(raw))
-	fmt.Printf("bus (median):                                   %.0f/s = %.2fx\n", median(ours), median(ours)/median(raw))
-	r := publish(keep, 1, *length)
-	fmt.Printf("1 publisher:                                    %.0f/s, p50 %v, p99 %v, max %v\n", r.rate, r.p50, r.p99, r.max)
-	r = publish(int64(*events / *topics), inFlight, 3**length)
-	fmt.Printf("each topic full, so that purges keep pace:      %.0f/s, p50 %v, p99 %v, max %v\n", r.rate, r.p50, r.p99, r.max)
+	fmt.Printf("\nMedians: raw SQLite, batches of 256: %.0f/s; bus, %d in flight: %.0f/s = **%.2fx** (goals: >= 20,000/s, >= 0.5x).\n\n",
+		median(raw), inFlight, median(ours), median(ours)/median(raw))
+	fmt.Println("| also | events/s | p50 | p99 | max |\n|---|---|---|---|---|")
+	row := func(what string, r result) {
+		fmt.Printf("| %s | %.0f | %v | %v | %v |\n", what, r.rate, r.p50, r.p99, r.max)
+	}
+	row("1 publisher", publish(keep, 1, *length))
+	row("over HTTP, 256 connections, 1 event a request", overHTTP(keep, inFlight, 1, *length))
+	row("over HTTP, 16 connections, 100 events a request", overHTTP(keep, 16, 100, *length))
+	row("each topic full: purges keep pace (goal: p99 <= 60 ms)", publish(int64(*events / *topics), inFlight, 3**length))
 }
 
 func check(err error) {
@@ -199,6 +203,10 @@ func publish(keep int64, n int, length time.Duration) result {
 	b.Close()
 	check(l.Close())
 	check(db.Close())
+	return summary(latencies, took)
+}
+
+func summary(latencies [][]time.Duration, took time.Duration) result {
 	all := slices.Concat(latencies...)
 	slices.Sort(all)
 	at := func(q float64) time.Duration { return all[int(q*float64(len(all)-1))].Round(10 * time.Microsecond) }
