@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"github.com/chappe/chappe/store"
 )
@@ -29,7 +32,36 @@ func backup(ctx context.Context, p program, args []string) error {
 		return err
 	}
 	defer db.Close()
+	if terminal(p.stderr) {
+		defer showProgress(p.stderr, rest[0])()
+	}
 	return db.Backup(ctx, rest[0])
+}
+
+// showProgress says how far a file has come, until the returned function is
+// called.
+func showProgress(w io.Writer, path string) (stop func()) {
+	done := make(chan struct{})
+	var showing sync.WaitGroup
+	showing.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if info, err := os.Stat(path); err == nil {
+					fmt.Fprintf(w, "\r%d MB written", info.Size()/1e6)
+				}
+			case <-done:
+				fmt.Fprint(w, "\r\x1b[K")
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		showing.Wait()
+	}
 }
 
 // restore puts a backup in the place of the state.

@@ -9,11 +9,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/chappe/chappe/account"
-	"github.com/chappe/chappe/event"
 	"github.com/chappe/chappe/internal/backoff"
 	"github.com/chappe/chappe/internal/problem"
 )
@@ -36,7 +36,7 @@ func tail(ctx context.Context, p program, args []string) error {
 		return err
 	}
 	defer c.close()
-	t := &tailing{client: c, patterns: patterns, cursor: *after, print: newPrinter(p.stdout, *asJSON), notice: p.stderr}
+	t := &tailing{client: c, patterns: patterns, cursor: *after, print: newPrinter(p, *asJSON), notice: p.stderr}
 	return t.run(ctx)
 }
 
@@ -150,13 +150,18 @@ func readStream(r io.Reader, handle func(message) error) error {
 	return io.ErrUnexpectedEOF
 }
 
-// newPrinter prints events: as they are, or a line for people.
-func newPrinter(w io.Writer, asJSON bool) func([]byte) error {
+// newPrinter prints events: as they are, or a line for people, which on a
+// terminal has colour.
+func newPrinter(p program, asJSON bool) func([]byte) error {
 	if asJSON {
 		return func(e []byte) error {
-			_, err := fmt.Fprintf(w, "%s\n", e)
+			_, err := fmt.Fprintf(p.stdout, "%s\n", e)
 			return err
 		}
+	}
+	dim, bold, plain := "", "", ""
+	if terminal(p.stdout) && p.getenv("NO_COLOR") == "" {
+		dim, bold, plain = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 	}
 	return func(b []byte) error {
 		var e struct {
@@ -171,9 +176,20 @@ func newPrinter(w io.Writer, asJSON bool) func([]byte) error {
 		if what == "" {
 			what = string(e.Data)
 		}
-		_, err := fmt.Fprintf(w, "%s  %s  %s  %s\n", e.Time.Local().Format(time.TimeOnly), event.Topic(e.Topic), printable(e.Type), printable(what))
+		_, err := fmt.Fprintf(p.stdout, "%s%s%s  %s%s%s  %s  %s\n", dim, e.Time.Local().Format(time.TimeOnly), plain,
+			bold, printable(e.Topic), plain, printable(e.Type), printable(what))
 		return err
 	}
+}
+
+// terminal reports whether a person sees what is written or read there.
+func terminal(f any) bool {
+	file, ok := f.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // printable takes away what could command a terminal.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/chappe/chappe/event"
@@ -32,7 +31,7 @@ func watch(ctx context.Context, p program, args []string) error {
 	runner := &feed.Runner{
 		Name: "watch", Topic: "watch", URL: rest[0], Every: *every,
 		UserAgent: userAgent(), Client: safedial.NewClient(safedial.Policy{Anything: true}),
-		States: noStates{}, Publisher: printing{newPrinter(p.stdout, *asJSON)}, Logger: slog.New(slog.DiscardHandler),
+		States: noStates{}, Publisher: printing{newPrinter(p, *asJSON)}, Logger: slog.New(slog.DiscardHandler),
 		MaxData: 1 << 20, Parsers: make(chan struct{}, 1),
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -45,7 +44,7 @@ func watch(ctx context.Context, p program, args []string) error {
 			cancel(errDone)
 			return
 		}
-		if f, ok := p.stderr.(*os.File); ok && terminal(f) {
+		if terminal(p.stderr) && !*asJSON {
 			fmt.Fprintf(p.stderr, "looked, next at %s\n", next.Format(time.TimeOnly))
 		}
 	})
@@ -56,11 +55,6 @@ func watch(ctx context.Context, p program, args []string) error {
 }
 
 var errDone = errors.New("done")
-
-func terminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
 
 // printing is a log that is the terminal.
 type printing struct{ print func([]byte) error }

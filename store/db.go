@@ -79,6 +79,9 @@ func (db *DB) connect(ctx context.Context) (err error) {
 	if err := db.migrate(ctx); err != nil {
 		return err
 	}
+	if err := db.found(ctx); err != nil {
+		return err
+	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		return err
 	}
@@ -126,7 +129,7 @@ func (db *DB) migrate(ctx context.Context) error {
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	return db.found(ctx)
+	return nil
 }
 
 func schemaCurrent(ctx context.Context, provider *goose.Provider) (bool, error) {
@@ -142,8 +145,12 @@ func schemaCurrent(ctx context.Context, provider *goose.Provider) (bool, error) 
 	return have == want, nil
 }
 
-// found writes the log's one row on the first start.
+// found writes the log's one row, unless an earlier start has.
 func (db *DB) found(ctx context.Context) error {
+	var rows int
+	if err := db.writer.QueryRowContext(ctx, `SELECT COUNT(*) FROM log`).Scan(&rows); err != nil || rows > 0 {
+		return err
+	}
 	_, err := db.writer.ExecContext(ctx,
 		`INSERT INTO log (one, epoch, head, saved, garbage, secret) VALUES (1, $1, 0, 0, 0, $2) ON CONFLICT DO NOTHING`,
 		newEpoch(), randomSecret())
