@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/chappe/chappe/deliver/push"
 	"github.com/chappe/chappe/event"
 	"github.com/chappe/chappe/source/feed"
+	"github.com/chappe/chappe/store"
 )
 
 // settings is the configuration file: each package's own struct, composed.
@@ -173,4 +175,14 @@ func (f *flags) load() (*settings, error) {
 		s.Data = f.data
 	}
 	return s, nil
+}
+
+// open reads the configuration and opens the data folder it names.
+func (f *flags) open(ctx context.Context) (*settings, *store.DB, error) {
+	s, err := f.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err := store.Open(ctx, s.Data)
+	return s, db, err
 }

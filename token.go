@@ -8,7 +8,6 @@ import (
 
 	"github.com/chappe/chappe/account"
 	"github.com/chappe/chappe/event"
-	"github.com/chappe/chappe/store"
 )
 
 // token makes a token, beside a running server or without one.
@@ -41,11 +40,7 @@ func subscriberToken(ctx context.Context, p program, args []string) error {
 	if err != nil {
 		return usageError{err.Error()}
 	}
-	s, err := f.load()
-	if err != nil {
-		return err
-	}
-	db, err := store.Open(ctx, s.Data)
+	s, db, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,11 +80,7 @@ func apiToken(ctx context.Context, p program, args []string) error {
 	if *ttl > 0 {
 		t.Expires = t.Created.Add(*ttl)
 	}
-	s, err := f.load()
-	if err != nil {
-		return err
-	}
-	db, err := store.Open(ctx, s.Data)
+	_, db, err := f.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (t *tail) read(q event.Query, pageBytes int) (event.Page, bool) {
 	start := sort.Search(len(source), func(i int) bool { return source[i].Cursor.Seq > q.After.Seq })
 	size := 0
 	for _, r := range source[start:] {
-		if patterns != nil && !matches(patterns, r.Topic) {
+		if patterns != nil && !event.AnyMatches(patterns, r.Topic) {
 			continue
 		}
 		if len(page.Records) >= q.Limit || size >= pageBytes {
@@ -87,15 +87,6 @@ func (t *tail) read(q event.Query, pageBytes int) (event.Page, bool) {
 		size += len(r.JSON)
 	}
 	return page, true
-}
-
-func matches(patterns []event.Pattern, topic event.Topic) bool {
-	for _, p := range patterns {
-		if p.Matches(topic) {
-			return true
-		}
-	}
-	return false
 }
 
 // Read implements event.Reader, from memory where it can.

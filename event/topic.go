@@ -87,6 +87,16 @@ func (p Pattern) Matches(t Topic) bool {
 	return covers(string(p), string(t))
 }
 
+// AnyMatches reports whether one of the patterns matches t.
+func AnyMatches(patterns []Pattern, t Topic) bool {
+	for _, p := range patterns {
+		if p.Matches(t) {
+			return true
+		}
+	}
+	return false
+}
+
 // Covers reports whether each topic of q is one of p's.
 func (p Pattern) Covers(q Pattern) bool { return covers(string(p), string(q)) }
 

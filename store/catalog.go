@@ -200,7 +200,7 @@ func (c *catalog) find(patterns []event.Pattern) (found map[int64]extent, head i
 		return found, head
 	}
 	for _, t := range c.byName {
-		if matchesAny(wild, t.name) {
+		if event.AnyMatches(wild, t.name) {
 			found[t.id] = t.extent()
 		}
 	}
@@ -216,15 +216,6 @@ func (c *catalog) extentOf(id int64) (extent, bool) {
 		return extent{}, false
 	}
 	return t.extent(), true
-}
-
-func matchesAny(patterns []event.Pattern, t event.Topic) bool {
-	for _, p := range patterns {
-		if p.Matches(t) {
-			return true
-		}
-	}
-	return false
 }
 
 // purgedAfter reports whether something that patterns match was purged after seq.
@@ -248,7 +239,7 @@ func (c *catalog) purgedAfter(patterns []event.Pattern, seq int64) bool {
 		return false
 	}
 	for _, t := range c.byName {
-		if t.purged.through > seq && matchesAny(wild, t.name) {
+		if t.purged.through > seq && event.AnyMatches(wild, t.name) {
 			return true
 		}
 	}
