@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // instance is a real server: the program as it is built, without the race
@@ -58,9 +60,11 @@ func newInstance(t *testing.T, config string) *instance {
 }
 
 // start runs the server and returns when it is ready.
-func (in *instance) start() {
+func (in *instance) start() { in.startWith(exec.Command(in.binary, "serve", "--listen", in.address)) }
+
+func (in *instance) startWith(cmd *exec.Cmd) {
 	in.t.Helper()
-	in.cmd = exec.Command(in.binary, "serve", "--listen", in.address)
+	in.cmd = cmd
 	in.cmd.Dir = in.folder
 	stderr, err := in.cmd.StderrPipe()
 	if err == nil {
@@ -338,6 +342,65 @@ func checkLog(t *testing.T, log []streamed, receipts map[string]string) {
 			t.Errorf("event %s was acknowledged at %s and is at %q", id, cursor, cursors[id])
 		}
 	}
+}
+
+// When the disk takes no more, publishes fail with a clear answer, nothing
+// acknowledged is lost, and all is well again as soon as there is room.
+func TestIntegrationFullDisk(t *testing.T) {
+	in := newInstance(t, keepAll)
+	token := in.token()
+	in.kill()
+	// A file that may not grow past 3 MB fails as a full disk does.
+	in.startWith(exec.Command("sh", "-c", `ulimit -S -f 6000; exec "$0" "$@"`, in.binary, "serve", "--listen", in.address))
+	big := strings.Repeat("x", 100<<10)
+	acked := 0
+	publish := func() error {
+		_, _, err := in.publishOnce(t.Context(), token, fmt.Appendf(nil, `{"topic":"full","id":"%d","data":%q}`, acked, big))
+		if err == nil {
+			acked++
+		}
+		return err
+	}
+	var failure error
+	for failure == nil && acked < 1000 {
+		failure = publish()
+	}
+	if failure == nil || !strings.Contains(failure.Error(), "Nothing was stored") {
+		t.Fatalf("after %d events of 100 KiB in 3 MB: %v, want a refusal that says that nothing was stored", acked, failure)
+	}
+	if status := in.status("/readyz"); status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz answers %d while events cannot be stored, want 503", status)
+	}
+	if got := len(in.log(token, "full")); got != acked {
+		t.Errorf("%d events are in the log, %d were acknowledged", got, acked)
+	}
+	room := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	if err := unix.Prlimit(in.cmd.Process.Pid, unix.RLIMIT_FSIZE, &room, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if err := publish(); err != nil {
+			t.Fatalf("with room again: %v", err)
+		}
+	}
+	if status := in.status("/readyz"); status != http.StatusOK {
+		t.Errorf("/readyz answers %d with room again, want 200", status)
+	}
+	in.kill()
+	in.start()
+	if got := len(in.log(token, "full")); got != acked {
+		t.Errorf("%d events are in the log after a restart, %d were acknowledged", got, acked)
+	}
+}
+
+func (in *instance) status(path string) int {
+	in.t.Helper()
+	resp, err := http.Get(in.url + path)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
 }
 
 // A reader that is 10 MB behind, with the largest events, catches up and goes live.
