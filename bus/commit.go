@@ -24,12 +24,21 @@ func (b *Bus) commitLoop() {
 			last = time.Now()
 			b.maintain(false)
 		case <-idle.C:
-			for b.maintain(time.Since(last) >= idleAfter) && len(b.queue) == 0 {
+			for !b.closed() && len(b.queue) == 0 && b.maintain(time.Since(last) >= idleAfter) {
 			}
 		case <-b.closing:
 			b.drain()
 			return
 		}
+	}
+}
+
+func (b *Bus) closed() bool {
+	select {
+	case <-b.closing:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -71,15 +80,19 @@ func (b *Bus) commitGroup(group []*pending) {
 	receipts, err := b.log.Append(context.Background(), batches)
 	b.metrics.commit(len(group), time.Since(start), err)
 	if err != nil {
-		b.failure.Store(&err)
-		b.logger.Error("commit failed", "batches", len(group), "err", err)
+		err = &event.StorageError{Cause: err}
+		if b.failure.Swap(&err) == nil { // the first of many
+			b.logger.Error("events not stored", "batches", len(group), "err", err)
+		}
 		for _, p := range group {
 			p.err = err
 			close(p.done)
 		}
 		return
 	}
-	b.failure.Store(nil)
+	if b.failure.Swap(nil) != nil {
+		b.logger.Info("events are stored again")
+	}
 	records := records(batches, receipts)
 	b.metrics.events.WithLabelValues("durable").Add(float64(len(records)))
 	b.tail.add(records, b.log.Head())

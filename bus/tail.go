@@ -95,7 +95,10 @@ func (b *Bus) Read(ctx context.Context, q event.Query) (event.Page, error) {
 	if q.Limit <= 0 || q.Limit > pageEvents {
 		q.Limit = pageEvents
 	}
-	if page, ok := b.tail.read(q, pageBytes); ok && !q.After.IsZero() {
+	if q.After.FromStart() { // what is kept, the log knows
+		return b.log.Read(ctx, q)
+	}
+	if page, ok := b.tail.read(q, pageBytes); ok {
 		return page, b.log.CheckPurged(q.Patterns, q.After)
 	}
 	return b.log.Read(ctx, q)

@@ -11,11 +11,17 @@ import (
 type Cursor struct {
 	Epoch string // made with the log; 1 to 16 of a-z and 0-9
 	Seq   int64  // 1 for the first event
+
+	// Kept marks a reader on its way from the start to the head, where a cursor
+	// would be gone: it asked for what is kept, so what was purged does not
+	// matter. It is written as a final "s" ("k3f9.1042s").
+	Kept bool
 }
 
 // ParseCursor reads what String wrote, or returns an *InvalidError.
 func ParseCursor(s string) (Cursor, error) {
 	epoch, digits, ok := strings.Cut(s, ".")
+	digits, kept := strings.CutSuffix(digits, "s")
 	if !ok || epoch == "" || len(epoch) > 16 || strings.ContainsFunc(epoch, notEpoch) {
 		return Cursor{}, badCursor(s)
 	}
@@ -23,7 +29,7 @@ func ParseCursor(s string) (Cursor, error) {
 	if err != nil || seq < 0 || digits != strconv.FormatInt(seq, 10) {
 		return Cursor{}, badCursor(s)
 	}
-	return Cursor{Epoch: epoch, Seq: seq}, nil
+	return Cursor{Epoch: epoch, Seq: seq, Kept: kept}, nil
 }
 
 func badCursor(s string) error {
@@ -35,6 +41,10 @@ func badCursor(s string) error {
 
 func notEpoch(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
 
+// FromStart reports whether a reader at c asked for what is kept, and has not
+// come to the head yet.
+func (c Cursor) FromStart() bool { return c.Kept || c.IsZero() }
+
 // IsZero reports whether c stands before the first event of any log.
 func (c Cursor) IsZero() bool { return c == Cursor{} }
 
@@ -42,7 +52,11 @@ func (c Cursor) String() string {
 	if c.IsZero() {
 		return ""
 	}
-	return c.Epoch + "." + strconv.FormatInt(c.Seq, 10)
+	s := c.Epoch + "." + strconv.FormatInt(c.Seq, 10)
+	if c.Kept {
+		s += "s"
+	}
+	return s
 }
 
 // MarshalText writes what String does.

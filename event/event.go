@@ -78,7 +78,7 @@ type Receipt struct {
 // Publisher appends batches to the log.
 type Publisher interface {
 	// Publish returns when the batch is on disk, with one receipt an event.
-	// Errors are *InvalidError, *LimitError, ErrClosed, or the disk's.
+	// Errors are *InvalidError, *LimitError, *StorageError and ErrClosed.
 	Publish(ctx context.Context, b Batch) ([]Receipt, error)
 }
 
@@ -280,6 +280,18 @@ func (e *GoneError) Code() string { return "cursor-gone" }
 
 // Restart is the cursor to start over from.
 func (e *GoneError) Restart() string { return e.Head.String() }
+
+// StorageError says that events could not be stored: the disk is full, or worse.
+type StorageError struct{ Cause error }
+
+func (e *StorageError) Error() string {
+	return "Nothing was stored: " + e.Cause.Error() + "; look at the disk of the data folder, then publish again"
+}
+
+func (e *StorageError) Unwrap() error { return e.Cause }
+
+// Code is the error's stable code.
+func (e *StorageError) Code() string { return "storage-failed" }
 
 // ErrClosed is returned by a log that is shutting down.
 const ErrClosed = closedError("the server is shutting down; nothing was stored")

@@ -106,6 +106,9 @@ func Decode(b []byte) (Event, error) {
 		Time:        d.time("time"),
 	}
 	version := d.text("specversion")
+	if raw, encoded := fields["data_base64"]; encoded && string(raw) != "null" && e.ContentType == "" {
+		e.ContentType = "application/octet-stream"
+	}
 	e.Data = d.data(e.ContentType)
 	delete(fields, "cursor") // ours, from an event that was read here before
 	switch {

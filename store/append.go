@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ func (l *Log) Append(ctx context.Context, batches []event.Batch) ([][]event.Rece
 		return nil, fmt.Errorf("append: %w", err)
 	}
 	a := appending{
-		log: l, tx: tx, seq: l.catalog.head.Load(), now: l.now().UnixMilli(),
+		log: l, tx: tx, seq: l.catalog.head.Load(), now: max(l.now().UnixMilli(), l.committed),
 		known: map[dedupeKey]int64{}, chains: map[*topic]*chain{},
 	}
 	receipts, err := a.run(ctx, batches)
@@ -149,7 +150,8 @@ func (a *appending) lookUpSome(ctx context.Context, args []any) error {
 // add takes a place in the log for e, unless it has one.
 func (a *appending) add(ctx context.Context, e *event.Event, key dedupeKey) (event.Receipt, error) {
 	if seq, ok := a.known[key]; ok {
-		return event.Receipt{ID: e.ID, Topic: e.Topic, Cursor: a.log.cursor(seq), Duplicate: true}, nil
+		topic, err := a.topicOf(ctx, seq, e.Topic)
+		return event.Receipt{ID: e.ID, Topic: topic, Cursor: a.log.cursor(seq), Duplicate: true}, err
 	}
 	t, c, err := a.topic(ctx, e.Topic)
 	if err != nil {
@@ -168,6 +170,25 @@ func (a *appending) add(ctx context.Context, e *event.Event, key dedupeKey) (eve
 		e.ID, e.Source, e.Type, e.Subject, e.ContentType, extensions, e.Data)
 	a.seen = append(a.seen, n.seq, a.now, key[:])
 	return event.Receipt{ID: e.ID, Topic: e.Topic, Cursor: a.log.cursor(n.seq)}, nil
+}
+
+// topicOf is where a duplicate is: not always where it was sent again to. What
+// is purged is said to be there.
+func (a *appending) topicOf(ctx context.Context, seq int64, asked event.Topic) (event.Topic, error) {
+	for _, n := range a.links {
+		if n.seq == seq {
+			return n.topic.name, nil
+		}
+	}
+	var id int64
+	err := a.tx.QueryRowContext(ctx, `SELECT topic FROM events WHERE seq = $1`, seq).Scan(&id)
+	if t := a.log.catalog.byID[id]; t != nil {
+		return t.name, nil
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return asked, err
 }
 
 func encodeExtensions(extensions map[string]json.RawMessage) (string, error) {
@@ -238,6 +259,7 @@ func (a *appending) settle() {
 	}
 	c.kept += int64(len(a.links))
 	c.head.Store(a.seq)
+	a.log.committed = a.now
 }
 
 // Rows that one statement looks for and inserts.

@@ -39,8 +39,13 @@ func (db *DB) vacuumInto(ctx context.Context, path string) error {
 
 // Restore puts a backup in the place of the data folder's state, which is
 // kept beside it with the ending ".before-restore". The log gets a new epoch.
-// It returns an *InUseError while a server runs on the folder.
+// It returns an *InUseError while a server runs on the folder. Should it be
+// interrupted, the folder does not open until it is done again.
 func Restore(ctx context.Context, dir, path string) error {
+	target := filepath.Join(dir, dbFile)
+	if err := os.Remove(target + ".new"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("clear what an interrupted restore has left: %w", err)
+	}
 	if err := prepareDir(dir); err != nil {
 		return err
 	}
@@ -49,7 +54,6 @@ func Restore(ctx context.Context, dir, path string) error {
 		return err
 	}
 	defer lock.release()
-	target := filepath.Join(dir, dbFile)
 	if err := copyFile(target+".new", path); err != nil {
 		return fmt.Errorf("copy the backup: %w", err)
 	}
@@ -60,7 +64,20 @@ func Restore(ctx context.Context, dir, path string) error {
 	if err := setAside(target); err != nil {
 		return fmt.Errorf("set the old state aside: %w", err)
 	}
-	return os.Rename(target+".new", target)
+	if err := os.Rename(target+".new", target); err != nil {
+		return err
+	}
+	return syncFolder(dir)
+}
+
+// syncFolder has the folder's names on disk before it returns.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }
 
 func copyFile(to, from string) error {
@@ -98,8 +115,12 @@ func renew(ctx context.Context, path string) error {
 // setAside renames the database, with the write-ahead log that belongs to it,
 // and drops the high-water mark, which speaks of another log now.
 func setAside(target string) error {
+	aside := target + ".before-restore"
+	for n := 2; exists(aside); n++ {
+		aside = fmt.Sprintf("%s.before-restore-%d", target, n)
+	}
 	for _, ending := range []string{"", "-wal"} {
-		err := os.Rename(target+ending, target+".before-restore"+ending)
+		err := os.Rename(target+ending, aside+ending)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

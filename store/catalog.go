@@ -71,7 +71,8 @@ type catalog struct {
 	byID       map[int64]*topic
 	all        []*topic // in no order; the upkeep walks it
 	watermarks map[event.Pattern]int64
-	lastID     int64
+	lastID     int64 // no id is given twice: rows of a forgotten topic may still be there
+	purged     int64 // nothing is purged after it
 	kept       int64 // events of all topics
 }
 
@@ -93,11 +94,18 @@ func loadCatalog(ctx context.Context, db *sql.DB, rules event.Rules, head int64)
 	}
 	for _, t := range c.all {
 		c.kept += t.events()
+		c.purged = max(c.purged, t.purged.through)
+	}
+	for _, through := range c.watermarks {
+		c.purged = max(c.purged, through)
 	}
 	return c, nil
 }
 
 func (c *catalog) loadTopics(ctx context.Context, db *sql.DB) error {
+	if err := db.QueryRowContext(ctx, `SELECT topics FROM log`).Scan(&c.lastID); err != nil {
+		return err
+	}
 	rows, err := db.QueryContext(ctx, `SELECT id, name, head, ordinal, total, purged_through, purged_ordinal, purged_total, purged_at, oldest FROM topics`)
 	if err != nil {
 		return err
@@ -222,6 +230,9 @@ func (c *catalog) extentOf(id int64) (extent, bool) {
 func (c *catalog) purgedAfter(patterns []event.Pattern, seq int64) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
+	if c.purged <= seq {
+		return false // as it is for those who were here a moment ago
+	}
 	for match, through := range c.watermarks {
 		if through > seq && overlapsAny(patterns, match) {
 			return true

@@ -60,10 +60,18 @@ func prepareDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("look at the data folder: %w", err)
 	}
+	if exists(filepath.Join(dir, dbFile+".new")) && !exists(filepath.Join(dir, dbFile)) {
+		return fmt.Errorf("a restore into %s was interrupted; run chappe restore again", dir)
+	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
 		return fmt.Errorf("the data folder %s can be written by others (mode %04o); run: chmod go-w %s", dir, mode, dir)
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func (db *DB) connect(ctx context.Context) (err error) {
@@ -152,7 +160,7 @@ func (db *DB) found(ctx context.Context) error {
 		return err
 	}
 	_, err := db.writer.ExecContext(ctx,
-		`INSERT INTO log (one, epoch, head, saved, garbage, secret) VALUES (1, $1, 0, 0, 0, $2) ON CONFLICT DO NOTHING`,
+		`INSERT INTO log (one, epoch, head, saved, garbage, topics, secret) VALUES (1, $1, 0, 0, 0, 0, $2) ON CONFLICT DO NOTHING`,
 		newEpoch(), randomSecret())
 	return err
 }

@@ -14,12 +14,27 @@ import (
 // next, so it gets a new epoch.
 
 func (l *Log) writeHighWater() error {
-	path := filepath.Join(l.db.dir, highWaterFile)
 	text := fmt.Sprintf("%s %d\n", l.epoch, l.catalog.head.Load())
-	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+	if text == l.upkeep.marked {
+		return nil
+	}
+	path := filepath.Join(l.db.dir, highWaterFile)
+	if err := writeSynced(path+".new", text); err != nil {
 		return err
 	}
+	l.upkeep.marked = text
 	return os.Rename(path+".new", path)
+}
+
+// writeSynced has the text on disk before it returns: an empty mark after a
+// power failure would send every reader back to the start.
+func writeSynced(path, text string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 func (l *Log) checkHighWater(ctx context.Context, head int64) error {

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -27,6 +29,8 @@ type Log struct {
 	logger  *slog.Logger
 	now     func() time.Time
 	epoch   string
+
+	committed int64 // time of the last commit: commit times never fall, whatever the clock does
 
 	write  *statements
 	read   readStatements
@@ -68,6 +72,10 @@ func (l *Log) load(ctx context.Context, rules event.Rules) (err error) {
 		return err
 	}
 	if l.catalog, err = loadCatalog(ctx, l.db.reader, rules, head); err != nil {
+		return err
+	}
+	err = l.db.reader.QueryRowContext(ctx, `SELECT committed FROM events ORDER BY seq DESC LIMIT 1`).Scan(&l.committed)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
 	if l.read, err = prepareReads(ctx, l.db.reader); err != nil {

@@ -45,6 +45,7 @@ func (l *Log) purgeDue(ctx context.Context, now time.Time) error {
 		return err
 	}
 	u.due = u.due[:copy(u.due, u.due[done:])]
+	u.sweepLeaves += garbage - u.garbage
 	u.garbage = garbage
 	l.catalog.settle(&p)
 	return nil
@@ -101,6 +102,9 @@ func (p *purging) forget(ctx context.Context, t *topic) error {
 		return err
 	}
 	p.forgotten = append(p.forgotten, t)
+	if _, err := p.tx.ExecContext(ctx, `UPDATE log SET topics = $1 WHERE topics < $1`, t.id); err != nil {
+		return err
+	}
 	_, err = p.tx.ExecContext(ctx, `DELETE FROM topics WHERE id = $1`, t.id)
 	return err
 }
@@ -112,6 +116,7 @@ func (c *catalog) settle(p *purging) {
 	for t, r := range p.results {
 		c.kept -= r.purged.ordinal - t.purged.ordinal
 		t.purged, t.oldest = r.purged, r.oldest
+		c.purged = max(c.purged, r.purged.through)
 	}
 	for _, t := range p.forgotten {
 		c.forget(t)
@@ -130,6 +135,7 @@ func (l *Log) sweepDue(idle bool) bool {
 			return false
 		}
 		u.sweeping, u.swept, u.sweepTo, u.width = true, 0, l.catalog.head.Load(), max(u.width, sweepMin)
+		u.sweepLeaves = 0
 	}
 	return true
 }
@@ -143,7 +149,7 @@ func (l *Log) sweep(ctx context.Context) error {
 		return err
 	}
 	if !next.Valid || next.Int64 > u.sweepTo {
-		u.sweeping = false
+		u.sweeping, u.garbage = false, u.sweepLeaves // a wrong count does not outlive a sweep
 		return nil
 	}
 	through := min(next.Int64-1+u.width, u.sweepTo)

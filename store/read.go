@@ -54,9 +54,9 @@ func (l *Log) checkCursor(c event.Cursor) error {
 }
 
 // CheckPurged returns an *event.GoneError if something that patterns match
-// was purged after the cursor. The zero cursor asks for what is kept.
+// was purged after the cursor, unless it asks for what is kept.
 func (l *Log) CheckPurged(patterns []event.Pattern, after event.Cursor) error {
-	if after.IsZero() || !l.catalog.purgedAfter(patterns, after.Seq) {
+	if after.FromStart() || !l.catalog.purgedAfter(patterns, after.Seq) {
 		return nil
 	}
 	return l.gone(after, "events after it are no longer kept")
@@ -76,7 +76,7 @@ func (l *Log) readPage(ctx context.Context, q event.Query) (event.Page, error) {
 		return event.Page{}, err
 	}
 	defer func() { _ = tx.Rollback() }() // nothing to undo: it only reads
-	r := reading{log: l, tx: tx, topics: topics, after: q.After.Seq, head: head, limit: q.Limit}
+	r := reading{log: l, tx: tx, patterns: q.Patterns, topics: topics, kept: q.After.FromStart(), after: q.After.Seq, head: head, limit: q.Limit}
 	if topics == nil || len(topics) > fewTopics {
 		return r.scan(ctx)
 	}
@@ -87,7 +87,9 @@ func (l *Log) readPage(ctx context.Context, q event.Query) (event.Page, error) {
 type reading struct {
 	log         *Log
 	tx          *sql.Tx
+	patterns    []event.Pattern
 	topics      map[int64]extent // nil: all
+	kept        bool             // the reader is on its way from the start
 	after, head int64
 	limit       int
 	size        int
@@ -185,7 +187,9 @@ func (r *reading) page(last int64, more bool) event.Page {
 	if !more {
 		last = r.head
 	}
-	return event.Page{Records: r.records, Cursor: r.log.cursor(last), More: more}
+	page := event.Page{Records: r.records, Cursor: r.log.cursor(last), More: more}
+	page.Cursor.Kept = more && r.kept && r.log.catalog.purgedAfter(r.patterns, last)
+	return page
 }
 
 // row takes the current row if its topic is wanted, and returns its seq.

@@ -51,6 +51,10 @@ type upkeep struct {
 	sweepTo  int64 // head when it began
 	width    int64 // seqs of its next statement
 
+	sweepLeaves int64 // garbage that came since it began, at the most
+
+	marked string // what the high-water mark says
+
 	nextPass, nextSave, nextSeen, nextHighWater time.Time
 }
 

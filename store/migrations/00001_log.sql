@@ -7,6 +7,7 @@ CREATE TABLE log (
     head    BIGINT  NOT NULL, -- a lower bound: the newest events may have been purged
     saved   BIGINT  NOT NULL, -- topics' rows hold for events up to here
     garbage BIGINT  NOT NULL, -- rows of events that are purged and not yet deleted
+    topics  BIGINT  NOT NULL, -- the greatest id of a topic that was forgotten: none is given twice
     secret  TEXT    NOT NULL  -- signs subscriber tokens when no key is configured
 );
 

@@ -48,6 +48,9 @@ func Run(t *testing.T, newHome func(t *testing.T) Home) {
 		"patterns":             patterns,
 		"pages":                pages,
 		"gone":                 gone,
+		"all that is kept":     allThatIsKept,
+		"a clock that falls":   clockFalls,
+		"ids of topics":        idsOfTopics,
 		"keep events":          keepEvents,
 		"keep age":             keepAge,
 		"keep bytes":           keepBytes,
@@ -255,6 +258,11 @@ func dedupe(t *testing.T, h Home) {
 			t.Errorf("receipt %d = %+v, want %+v", i, r, want)
 		}
 	}
+	elsewhere := newEvent("a", 7)
+	elsewhere.Topic = "b"
+	if r := put(t, l, elsewhere)[0]; !r.Duplicate || r.Topic != "a" {
+		t.Errorf("the same id on another topic: %+v, want a duplicate on a", r)
+	}
 	other := newEvent("a", 7)
 	other.Source = "/other"
 	if r := put(t, l, other)[0]; r.Duplicate {
@@ -363,6 +371,76 @@ func gone(t *testing.T, h Home) {
 	wantGone(t, l, short[2].Cursor, false, "short/a")
 	wantGone(t, l, before, false, "long")          // purges of other topics never matter
 	wantGone(t, l, before, false, "short/nothing") // nor those of the same rule
+}
+
+// Who asks for what is kept gets it, page by page, although some topics were
+// purged long after others.
+func allThatIsKept(t *testing.T, h Home) {
+	l := h.Open(t, options(event.Rule{Match: "busy/**", Keep: event.Keep{Events: 10}}))
+	defer l.Close()
+	for n := 1; n <= 200; n++ {
+		put(t, l, newEvent("quiet/a", n), newEvent("busy/a", n))
+	}
+	maintain(t, l)
+	for _, p := range []event.Pattern{"**", "*/a"} {
+		if got := len(ids(t, l, event.Cursor{}, 7, p)); got != 210 {
+			t.Errorf("%s from the start: %d events, want all 210 that are kept", p, got)
+		}
+	}
+	page, err := l.Read(t.Context(), event.Query{Patterns: []event.Pattern{"**"}, Limit: 1000})
+	if err != nil || page.Cursor != l.Head() {
+		t.Errorf("at the head the cursor is %s, %v, want %s", page.Cursor, err, l.Head())
+	}
+}
+
+// A clock that was wrong once does not make good events old.
+func clockFalls(t *testing.T, h Home) {
+	c := newClock()
+	o := options(event.Rule{Match: "**", Keep: event.Keep{Age: time.Hour}})
+	o.Now = c.Now
+	l := h.Open(t, o)
+	put(t, l, series("a", 1, 3)...)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = h.Open(t, o)
+	defer l.Close()
+	good := c.now
+	c.now = time.Unix(0, 0)
+	put(t, l, series("a", 4, 4)...)
+	c.now = good.Add(time.Minute)
+	maintain(t, l)
+	wantIDs(t, ids(t, l, event.Cursor{}, 0, "a"), idsOf(series("a", 1, 4)))
+}
+
+// A new topic has nothing of a forgotten one, although that one's rows may
+// still be there.
+func idsOfTopics(t *testing.T, h Home) {
+	c := newClock()
+	o := options(event.Rule{Match: "secret/**", Keep: event.Keep{Age: time.Hour}})
+	o.Now = c.Now
+	l := h.Open(t, o)
+	put(t, l, series("long", 1, 500)...)
+	put(t, l, series("secret/a", 1, 3)...)
+	c.advance(2 * time.Hour)
+	maintain(t, l)
+	c.advance(25 * time.Hour)
+	maintain(t, l)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = h.Open(t, o)
+	defer l.Close()
+	put(t, l, series("open/a", 1, 2)...)
+	maintain(t, l) // finds an end
+	wantIDs(t, ids(t, l, event.Cursor{}, 0, "open/a"), idsOf(series("open/a", 1, 2)))
+	if got := len(ids(t, l, event.Cursor{}, 0, "**")); got != 502 {
+		t.Errorf("%d events are read, want 502", got)
+	}
+	latest, err := l.Recent(t.Context(), 1<<20)
+	if err != nil || len(latest) != 502 {
+		t.Errorf("Recent has %d records, %v, want 502", len(latest), err)
+	}
 }
 
 func keepEvents(t *testing.T, h Home) {
