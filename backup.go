@@ -53,7 +53,7 @@ func showProgress(w io.Writer, path string) (stop func()) {
 					fmt.Fprintf(w, "\r%d MB written", info.Size()/1e6)
 				}
 			case <-done:
-				fmt.Fprint(w, "\r\x1b[K")
+				fmt.Fprintf(w, "\r\x1b[K")
 				return
 			}
 		}

@@ -365,8 +365,8 @@ func TestIntegrationFullDisk(t *testing.T) {
 	for failure == nil && acked < 1000 {
 		failure = publish()
 	}
-	if failure == nil || !strings.Contains(failure.Error(), "Nothing was stored") {
-		t.Fatalf("after %d events of 100 KiB in 3 MB: %v, want a refusal that says that nothing was stored", acked, failure)
+	if failure == nil || !strings.Contains(failure.Error(), "storage-failed") {
+		t.Fatalf("after %d events of 100 KiB in 3 MB: %v, want the code storage-failed", acked, failure)
 	}
 	if status := in.status("/readyz"); status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz answers %d while events cannot be stored, want 503", status)

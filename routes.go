@@ -36,6 +36,10 @@ func (srv *server) routes() http.Handler {
 	mux.Handle("GET /readyz", timely(http.HandlerFunc(srv.readyz)))
 	mux.Handle("GET /metrics", timely(srv.adminOnly(promhttp.HandlerFor(srv.registry, promhttp.HandlerOpts{}))))
 
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		problem.Write(w, problem.New("not-found", "There is no "+r.Method+" "+r.URL.Path))
+	})
+
 	return srv.mounted(srv.knownHost(headers(mux)))
 }
 
@@ -95,12 +99,11 @@ func trimSlash(s string) string { return strings.TrimRight(s, "/") }
 // everybody comes from loopback.
 func (srv *server) adminOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, done, err := srv.access.Identify(r)
+		id, err := srv.access.Identify(r)
 		if err != nil {
 			problem.Write(w, problem.From(err))
 			return
 		}
-		defer done()
 		switch {
 		case id.May(account.ScopeAdmin):
 			next.ServeHTTP(w, r)
@@ -118,7 +121,7 @@ func (srv *server) healthz(w http.ResponseWriter, _ *http.Request) { answerOK(w)
 // readyz says that watches are started and the last publish was stored.
 func (srv *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := srv.bus.Err(); err != nil {
-		problem.Write(w, problem.New("closing", "The last events could not be stored: "+err.Error()))
+		problem.Write(w, problem.From(err))
 		return
 	}
 	if !srv.ready.Load() {

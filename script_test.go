@@ -32,7 +32,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": cmdServe, "stop": cmdStop, "get": cmdGet, "await": cmdAwait, "files": cmdFiles, "setenv": cmdSetenv, "mode": cmdMode, "spawn": cmdSpawn,
+			"serve": cmdServe, "stop": cmdStop, "get": cmdGet, "await": cmdAwait, "files": cmdFiles, "setenv": cmdSetenv, "mode": cmdMode, "spawn": cmdSpawn, "awaitget": cmdAwaitGet, "post": cmdPost,
 		},
 	})
 }
@@ -151,6 +151,41 @@ func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
 	if fmt.Sprint(resp.StatusCode) != args[0] {
 		ts.Fatalf("GET %s answered %d, want %s: %s", args[1], resp.StatusCode, args[0], body)
 	}
+}
+
+// awaitget TOKEN PATH TEXT fetches from the server until the answer contains
+// the text.
+func cmdAwaitGet(ts *testscript.TestScript, neg bool, args []string) {
+	var body string
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if body = fetch(ts, http.MethodGet, args[1], args[0], nil); strings.Contains(body, args[2]) {
+			return
+		}
+	}
+	ts.Fatalf("%s never contained %q: %s", args[1], args[2], body)
+}
+
+// post TOKEN FILE publishes the lines of a file.
+func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
+	body := fetch(ts, http.MethodPost, "/v1/events", args[0], strings.NewReader(ts.ReadFile(args[1])))
+	if !strings.Contains(body, `"events":[`) {
+		ts.Fatalf("publish answered %s", body)
+	}
+}
+
+func fetch(ts *testscript.TestScript, method, path, token string, body io.Reader) string {
+	req, err := http.NewRequest(method, ts.Getenv("URL")+path, body)
+	ts.Check(err)
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/x-ndjson")
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	return string(text)
 }
 
 // await FILE TEXT waits until the file contains the text.

@@ -32,28 +32,31 @@ type Access struct {
 	setup setup
 }
 
-// Identify returns whose request it is: by Authorization, a ticket, or the
-// console's cookie from our own pages. Without any it is anonymous. A
-// credential that is wrong is an *AuthError, never anonymous. Done is to be
-// called when what the request began has ended.
-func (a *Access) Identify(r *http.Request) (id *Identity, done func(), err error) {
-	nothing := func() {}
+// IdentifyStream is Identify for what a browser cannot send headers with: a
+// ticket in the URL is taken too. Done is to be called when the stream has ended.
+func (a *Access) IdentifyStream(r *http.Request) (id *Identity, done func(), err error) {
+	if secret := r.URL.Query().Get("ticket"); secret != "" && r.Header.Get("Authorization") == "" {
+		return a.Tickets.Open(secret)
+	}
+	id, err = a.Identify(r)
+	return id, func() {}, err
+}
+
+// Identify returns whose request it is: by Authorization, or the console's
+// cookie from our own pages. Without any it is anonymous. A credential that is
+// wrong is an *AuthError, never anonymous.
+func (a *Access) Identify(r *http.Request) (*Identity, error) {
 	if header := r.Header.Get("Authorization"); header != "" {
 		scheme, token, _ := strings.Cut(header, " ")
 		if !strings.EqualFold(scheme, "Bearer") {
-			return nil, nil, refuse("token-invalid", "Authorization has the scheme %q; send: Bearer, a space and the token", scheme)
+			return nil, refuse("token-invalid", "Authorization has the scheme %q; send: Bearer, a space and the token", scheme)
 		}
-		id, err := a.byToken(r.Context(), strings.TrimSpace(token))
-		return id, nothing, err
-	}
-	if secret := r.URL.Query().Get("ticket"); secret != "" {
-		return a.Tickets.Open(secret)
+		return a.byToken(r.Context(), strings.TrimSpace(token))
 	}
 	if cookie := consoleCookie(r); cookie != "" && a.Origins.fromOurPages(r) {
-		id, err := a.byAPIToken(r.Context(), cookie)
-		return id, nothing, err
+		return a.byAPIToken(r.Context(), cookie)
 	}
-	return &Identity{}, nothing, nil
+	return &Identity{}, nil
 }
 
 // MayRead reports whether id may read all topics of p.

@@ -32,11 +32,10 @@ func TestAPITokens(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			token := tokens.add(t, account.Token{Name: "ci", Scopes: c.scopes, Patterns: c.patterns})
-			id, done, err := a.Identify(bearer(t, token))
+			id, err := a.Identify(bearer(t, token))
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer done()
 			got := may{a.MayRead(id, "ci/deploy"), a.MayRead(id, "**"), id.MayPublish("ci/deploy"), id.May(account.ScopeAdmin)}
 			if got != c.want || id.Name != "ci" || id.User != "" || !id.Known() {
 				t.Errorf("%+v may %+v, want %+v", id, got, c.want)
@@ -61,10 +60,37 @@ func TestCredentialsThatAreWrong(t *testing.T) {
 	for name, c := range cases {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/events"+c.query, nil)
 		r.Header.Set("Authorization", c.authorization)
-		id, _, err := a.Identify(r)
+		id, _, err := a.IdentifyStream(r)
 		if code(t, err) != c.code || err == nil && id.Known() {
 			t.Errorf("%s: Identify() = %+v, %v, want %q", name, id, err, c.code)
 		}
+	}
+}
+
+// A ticket reads what its token reads, and does nothing else; it counts on
+// streams alone.
+func TestTicketOnlyReads(t *testing.T) {
+	tokens := &memory{}
+	a := &account.Access{Tokens: tokens, Verifier: newVerifier(t, account.JWTConfig{})}
+	admin, err := a.Identify(bearer(t, tokens.add(t, account.Token{Name: "ci", Scopes: []account.Scope{account.ScopeAdmin}})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, _, err := a.Tickets.Issue(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/stream?ticket="+secret, nil)
+	id, done, err := a.IdentifyStream(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if !id.MayRead("**") || id.MayPublish("a") || id.May(account.ScopeAdmin) {
+		t.Errorf("the ticket of an admin is %+v, want it to read alone", id)
+	}
+	if id, err := a.Identify(r); err != nil || id.Known() {
+		t.Errorf("Identify() by a ticket = %+v, %v, want anonymous", id, err)
 	}
 }
 
@@ -83,7 +109,7 @@ func TestTokenCache(t *testing.T) {
 		}
 		for range 10 {
 			for _, secret := range []string{brief, lasting} {
-				if _, _, err := a.Identify(bearer(t, secret)); err != nil {
+				if _, err := a.Identify(bearer(t, secret)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -92,14 +118,14 @@ func TestTokenCache(t *testing.T) {
 			t.Errorf("20 requests with 2 tokens asked the store %d times, want 2", tokens.asked)
 		}
 		time.Sleep(1500 * time.Millisecond)
-		if _, _, err := a.Identify(bearer(t, brief)); code(t, err) != "token-expired" {
+		if _, err := a.Identify(bearer(t, brief)); code(t, err) != "token-expired" {
 			t.Errorf("a token that expired in the cache: %v, want token-expired", err)
 		}
 		if err := tokens.RemoveToken(t.Context(), token.Hash); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(500 * time.Millisecond)
-		if _, _, err := a.Identify(bearer(t, lasting)); code(t, err) != "token-invalid" {
+		if _, err := a.Identify(bearer(t, lasting)); code(t, err) != "token-invalid" {
 			t.Errorf("2 s after it was cached, a removed token: %v, want token-invalid", err)
 		}
 	})
@@ -115,7 +141,7 @@ func TestTickets(t *testing.T) {
 		}
 		open := func(when string) func() {
 			id, done, err := tickets.Open(ticket)
-			if err != nil || id != subscriber {
+			if err != nil || id.User != "alice" {
 				t.Fatalf("Open() %s = %+v, %v, want alice", when, id, err)
 			}
 			return done
@@ -235,11 +261,10 @@ func TestCookieCountsSameOrigin(t *testing.T) {
 	for name, c := range cases {
 		r := page(t, "localhost:8080", c.header)
 		r.AddCookie(cookie)
-		id, done, err := a.Identify(r)
+		id, err := a.Identify(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		done()
 		if id.Known() != c.counts || c.counts && (!id.May(account.ScopeRead) || id.May(account.ScopePublish) || id.May(account.ScopeAdmin)) {
 			t.Errorf("%s: Identify() = %+v, want it to count: %v, for reading alone", name, id, c.counts)
 		}

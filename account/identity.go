@@ -21,6 +21,16 @@ type Identity struct {
 // Known reports whether a credential was shown.
 func (id *Identity) Known() bool { return id.program || id.User != "" }
 
+// reader is the identity with no more than its right to read.
+func (id *Identity) reader() *Identity {
+	reader := *id
+	reader.scopes = nil
+	if id.May(ScopeRead) {
+		reader.scopes = []Scope{ScopeRead}
+	}
+	return &reader
+}
+
 // May reports whether the identity has the scope. Subscribers only read.
 func (id *Identity) May(s Scope) bool {
 	return id.program && (slices.Contains(id.scopes, s) || slices.Contains(id.scopes, ScopeAdmin))

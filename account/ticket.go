@@ -44,7 +44,7 @@ func (ts *Tickets) Issue(id *Identity) (secret string, use time.Time, err error)
 	if ts.tickets == nil {
 		ts.tickets = map[[sha256.Size]byte]*ticket{}
 	}
-	ts.tickets[sha256.Sum256([]byte(secret))] = &ticket{identity: id, ends: use}
+	ts.tickets[sha256.Sum256([]byte(secret))] = &ticket{identity: id.reader(), ends: use}
 	return secret, use, nil
 }
 

@@ -84,15 +84,26 @@ type identityKey struct{}
 func (s *server) identify(api huma.API) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
-		id, done, err := s.Access.Identify(r)
+		id, err := s.Access.Identify(r)
 		if err != nil {
 			problem.Write(w, s.problem(r.Context(), err))
 			return
 		}
-		defer done()
+		// Before the body is read: what anyone may send costs memory.
+		if scope, ok := ctx.Operation().Metadata[scopeOf].(account.Scope); ok {
+			if err := require(id, scope); err != nil {
+				problem.Write(w, err)
+				return
+			}
+		}
 		next(huma.WithValue(ctx, identityKey{}, id))
 	}
 }
+
+// scopeOf is the key of an operation's metadata that says which scope it needs.
+const scopeOf = "scope"
+
+func needs(scope account.Scope) map[string]any { return map[string]any{scopeOf: scope} }
 
 func identity(ctx context.Context) *account.Identity {
 	return ctx.Value(identityKey{}).(*account.Identity)
@@ -117,8 +128,7 @@ func (s *server) fail(ctx context.Context, err error) error {
 }
 
 // require refuses those who lack the scope.
-func require(ctx context.Context, scope account.Scope) error {
-	id := identity(ctx)
+func require(id *account.Identity, scope account.Scope) *problem.Problem {
 	switch {
 	case id.May(scope):
 		return nil
@@ -163,11 +173,9 @@ type watchesAnswer struct {
 func (s *server) registerWatches(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "list-watches", Method: http.MethodGet, Path: "/v1/watches",
-		Summary: "List what is watched, with its state, why, and when it is tried next",
-	}, func(ctx context.Context, _ *struct{}) (*watchesAnswer, error) {
-		if err := require(ctx, account.ScopeAdmin); err != nil {
-			return nil, s.fail(ctx, err)
-		}
+		Summary:  "List what is watched, with its state, why, and when it is tried next",
+		Metadata: needs(account.ScopeAdmin),
+	}, func(context.Context, *struct{}) (*watchesAnswer, error) {
 		a := &watchesAnswer{}
 		a.Body.Watches = s.Watches.Statuses()
 		return a, nil

@@ -69,6 +69,7 @@ func (s *server) registerEvents(api huma.API) {
 		Description: "Answers after the commit. All of a request is stored or nothing. " +
 			`The short form is {"topic","type"?,"id"?,"source"?,"subject"?,"time"?,"data"}.`,
 		MaxBodyBytes: maxBody, BodyReadTimeout: 30 * time.Second, SkipValidateBody: true,
+		Metadata: needs(account.ScopePublish),
 	}, s.publish)
 	huma.Register(api, huma.Operation{
 		OperationID: "read-events", Method: http.MethodGet, Path: "/v1/events", Summary: "Read the log",
@@ -77,9 +78,6 @@ func (s *server) registerEvents(api huma.API) {
 
 func (s *server) publish(ctx context.Context, in *publishRequest) (*publishAnswer, error) {
 	id := identity(ctx)
-	if err := require(ctx, account.ScopePublish); err != nil {
-		return nil, s.fail(ctx, err)
-	}
 	events, err := decodeBody(in.header, in.RawBody)
 	if err != nil {
 		return nil, s.fail(ctx, err)

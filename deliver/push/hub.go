@@ -160,7 +160,7 @@ func (h *Hub) admit(r *http.Request, origin func(*http.Request) error) (*subscri
 	if err := origin(r); err != nil {
 		return nil, err
 	}
-	identity, done, err := h.access.Identify(r)
+	identity, done, err := h.access.IdentifyStream(r)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ const (
 	defaultWait = 25 * time.Second
 	maxWait     = 55 * time.Second // proxies give up after 60
 	maxWaiters  = 8                // of one identity on the same topics
+	leastWait   = 5 * time.Second  // before a waiter makes room for another
 )
 
 // Poll serves long-polls: it answers with what came after the cursor, as soon
@@ -64,7 +65,7 @@ func validator(r *http.Request, sub *subscription) (event.Cursor, error) {
 	}
 	c, err := event.ParseCursor(strings.Trim(tag, `"`))
 	if err != nil {
-		return event.Cursor{}, err
+		return event.Cursor{}, nil // a tag of someone else's, which does not match
 	}
 	if sub.now {
 		sub.after, sub.now = c, false
@@ -136,7 +137,10 @@ type waiters struct {
 	byKey map[string][]*waiter
 }
 
-type waiter struct{ answer context.CancelFunc }
+type waiter struct {
+	answer context.CancelFunc
+	since  time.Time
+}
 
 func waiterKey(sub *subscription) string {
 	who := sub.identity.Name
@@ -152,10 +156,12 @@ func (ws *waiters) enter(key string, answer context.CancelFunc) (leave func()) {
 	if ws.byKey == nil {
 		ws.byKey = map[string][]*waiter{}
 	}
-	own := &waiter{answer}
+	own := &waiter{answer, time.Now()}
 	list := append(ws.byKey[key], own)
 	if len(list) > maxWaiters {
-		list[0].answer()
+		// Not before it has waited a while: it comes again at once, and nine
+		// that push each other out would poll as fast as they can.
+		time.AfterFunc(leastWait-time.Since(list[0].since), list[0].answer)
 		list = list[1:]
 	}
 	ws.byKey[key] = list

@@ -27,8 +27,9 @@ func (c control) json() []byte {
 // transport writes to one connection. A write fails when the connection took
 // nothing for progressTime.
 type transport interface {
-	// events writes records, in order.
-	events(records []*event.Record) error
+	// events writes records, in order; kept says that their cursors are those
+	// of a reader on its way from the start (event.Cursor).
+	events(records []*event.Record, kept bool) error
 	// control writes c; at is where the client would resume.
 	control(c control, at event.Cursor) error
 }
@@ -57,14 +58,20 @@ func (h *Hub) serve(ctx context.Context, sub *subscription, t transport) *contro
 			return h.lastWord(t, s, err)
 		}
 		if sent {
-			select { // a session that is never without work must still end
+			select { // a session that is never without work must still live and end
+			case <-heartbeat.C:
+				if t.control(control{Control: "heartbeat"}, s.position()) != nil {
+					return nil
+				}
+			case <-ctx.Done():
+				return nil
 			case <-h.draining:
 				return h.lastWord(t, s, event.ErrClosed)
 			case <-expired:
 				return h.lastWord(t, s, errExpired)
 			default:
-				continue
 			}
+			continue
 		}
 		select {
 		case <-s.wake:
@@ -89,6 +96,7 @@ var (
 
 // sendNext sends what there is.
 func (h *Hub) sendNext(ctx context.Context, s *session, t transport) (sent bool, err error) {
+	before := s.position()
 	records, err := s.next(ctx)
 	if gone, ok := errors.AsType[*event.GoneError](err); ok {
 		if t.control(control{Control: "reset", Cursor: gone.Head.String()}, gone.Head) != nil {
@@ -99,14 +107,19 @@ func (h *Hub) sendNext(ctx context.Context, s *session, t transport) (sent bool,
 	if err != nil {
 		return false, err
 	}
-	if len(records) == 0 {
-		return false, nil
-	}
-	if t.events(records) != nil {
+	at := s.position()
+	if len(records) > 0 && t.events(records, before.Kept || at.Kept) != nil {
 		return false, errGone
 	}
 	h.metrics.sent.Add(float64(len(records)))
-	return true, nil
+	if before.Kept && !at.Kept {
+		// The head is reached; from now on a purge is a hole.
+		if t.control(control{Control: "heartbeat"}, at) != nil {
+			return false, errGone
+		}
+		return true, nil
+	}
+	return len(records) > 0, nil
 }
 
 // lastWord tells the client why its session ends, if it can be told.

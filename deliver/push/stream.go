@@ -56,9 +56,11 @@ type sseTransport struct {
 	buffer []byte
 }
 
-func (t *sseTransport) events(records []*event.Record) error {
+func (t *sseTransport) events(records []*event.Record, kept bool) error {
 	for _, r := range records {
-		t.message(r.Cursor, "", r.JSON)
+		id := r.Cursor
+		id.Kept = kept && !id.IsZero()
+		t.message(id, "", r.JSON)
 		if len(t.buffer) >= writeChunk {
 			if err := t.flush(); err != nil {
 				return err

@@ -104,7 +104,7 @@ type wsTransport struct {
 	closed bool
 }
 
-func (t *wsTransport) events(records []*event.Record) error {
+func (t *wsTransport) events(records []*event.Record, _ bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, r := range records {

@@ -40,6 +40,7 @@ var statuses = map[string]int{
 	"too-many-tickets":    http.StatusServiceUnavailable,
 	"too-many-sessions":   http.StatusServiceUnavailable,
 	"closing":             http.StatusServiceUnavailable,
+	"storage-failed":      http.StatusServiceUnavailable,
 	"internal":            http.StatusInternalServerError,
 }
 

@@ -145,14 +145,21 @@ func (s *state) fresh(entries []Entry, backfill int) []Entry {
 	for _, id := range s.Seen {
 		seen[id] = true
 	}
+	here := make(map[string]bool, len(entries))
 	var fresh []Entry
+	var ids []string
 	for _, e := range slices.Backward(entries) { // feeds put the newest first
+		if here[e.id] {
+			continue
+		}
+		here[e.id] = true
+		ids = append(ids, e.id)
 		if !seen[e.id] {
-			seen[e.id] = true
 			fresh = append(fresh, e)
-			s.Seen = append(s.Seen, e.id)
 		}
 	}
+	// What is in the feed now is forgotten last: a pinned entry is no news.
+	s.Seen = append(slices.DeleteFunc(s.Seen, func(id string) bool { return here[id] }), ids...)
 	s.Seen = s.Seen[max(0, len(s.Seen)-maxSeen):]
 	if first {
 		fresh = fresh[max(0, len(fresh)-backfill):]

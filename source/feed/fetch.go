@@ -74,7 +74,7 @@ func (r *Runner) fetch(ctx context.Context, known validators) (*answer, error) {
 // take reads the response into a.
 func (a *answer) take(resp *http.Response, known validators) error {
 	a.url = resp.Request.URL.String()
-	a.validators = validators{resp.Header.Get("ETag"), resp.Header.Get("Last-Modified")}
+	a.validators = validatorsOf(resp.Header)
 	switch resp.StatusCode {
 	case http.StatusOK:
 		a.contentType = resp.Header.Get("Content-Type")
@@ -95,6 +95,19 @@ func (a *answer) take(resp *http.Response, known validators) error {
 		return nil
 	}
 	return refusal(resp)
+}
+
+// validatorsOf leaves out a Last-Modified of the very second of the answer
+// where it is all there is: the feed can change again in that second and keep
+// it, and would be 304 for ever (RFC 9110 §8.8.2.2). It is taken next time.
+func validatorsOf(h http.Header) validators {
+	v := validators{h.Get("ETag"), h.Get("Last-Modified")}
+	modified, err := http.ParseTime(v.LastModified)
+	date, dateErr := http.ParseTime(h.Get("Date"))
+	if v.ETag == "" && err == nil && dateErr == nil && date.Sub(modified) < time.Second {
+		v.LastModified = ""
+	}
+	return v
 }
 
 // refusal is what a status other than 200 and 304 means for the watch.

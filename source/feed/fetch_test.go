@@ -204,3 +204,28 @@ func TestRedirectIsFollowed(t *testing.T) {
 		t.Errorf("Referer: %s, want none", got)
 	}
 }
+
+// A feed that changes twice in one second, on a server that knows seconds
+// alone: a conditional request would be answered 304 for ever.
+func TestChangeWithinTheSecond(t *testing.T) {
+	const second = "Sun, 22 Nov 2026 12:00:00 GMT"
+	answer := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Date", second)
+			w.Header().Set("Last-Modified", second)
+			if r.Header.Get("If-Modified-Since") == second {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			_, _ = w.Write([]byte(body))
+		}
+	}
+	s, m := newSite(t, answer(rss("a"))), &memory{}
+	r := newRunner(t, s.URL, m)
+	mustLook(t, r)
+	s.set(answer(rss("b", "a")))
+	mustLook(t, r)
+	if diff := cmp.Diff([]string{"b"}, m.titles()); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
