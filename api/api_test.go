@@ -458,3 +458,28 @@ func TestUnknownPaths(t *testing.T) {
 	}
 	wantProblem(t, "DELETE", f.call(t, f.token, http.MethodDelete, "/v1/events", ""), 404, "not-found")
 }
+
+// unread is a body that nobody may touch.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read before the token was looked at")
+	return 0, io.EOF
+}
+
+// What anyone may send must not cost memory.
+func TestNoBodyBeforeTheToken(t *testing.T) {
+	f := newFixture(t)
+	for token, want := range map[string]int{"": http.StatusUnauthorized, f.newToken(t, "reader", account.ScopeRead): http.StatusForbidden} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/events", unread{t})
+		r.Header.Set("Content-Type", "application/json")
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		w := httptest.NewRecorder()
+		f.handler.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("publish answers %d %s, want %d", w.Code, w.Body, want)
+		}
+	}
+}

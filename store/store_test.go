@@ -213,7 +213,6 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	db = open(t, dir)
 	l = openLog(t, db, store.Options{})
-	defer l.Close()
 	if got := l.Head(); got.Seq != 3 || got.Epoch == epoch {
 		t.Errorf("head is %s after the restore, want seq 3 of another epoch than %s", got, epoch)
 	}
@@ -222,6 +221,21 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "chappe.db.before-restore")); err != nil {
 		t.Errorf("the old state was not kept: %v", err)
+	}
+	if err := errors.Join(l.Close(), db.Close(), store.Restore(t.Context(), dir, file)); err != nil {
+		t.Fatal(err)
+	}
+	if aside, _ := filepath.Glob(filepath.Join(dir, "chappe.db.before-restore*")); len(aside) != 2 {
+		t.Errorf("after two restores %v are kept, want the states before both", aside)
+	}
+	if err := os.Rename(filepath.Join(dir, "chappe.db"), filepath.Join(dir, "chappe.db.new")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Open(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "run chappe restore again") {
+		t.Errorf("Open after an interrupted restore = %v, want the remedy", err)
+	}
+	if err := store.Restore(t.Context(), dir, file); err != nil {
+		t.Errorf("Restore after an interrupted one: %v", err)
 	}
 	for name, content := range map[string]string{"empty": "", "nonsense": strings.Repeat("x", 8192)} {
 		bad, other := filepath.Join(t.TempDir(), name), t.TempDir()

@@ -1,6 +1,7 @@
 package push_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"testing"
@@ -353,6 +354,46 @@ func TestSessionTimes(t *testing.T) {
 		want := []at{{"hello", 0}, {"heartbeat", 45}, {"heartbeat", 90}, {"errortoken-expired", 100}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("controls (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// longLog is a log whose end is never reached: each page takes a second.
+type longLog struct{ idleLog }
+
+func (l longLog) Read(_ context.Context, q event.Query) (event.Page, error) {
+	time.Sleep(time.Second)
+	at := event.Cursor{Epoch: "aaaa", Seq: q.After.Seq + 1}
+	r := event.NewRecord(event.Event{ID: "1", Source: "s", Type: "t", Topic: "secret/a"}, at)
+	return event.Page{Records: []*event.Record{r}, Cursor: at, More: true}, nil
+}
+
+// A session that is never without work says that it lives, too: a WebSocket
+// client's pongs are all that keeps its connection.
+func TestHeartbeatWhileCatchingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fixture{access: newAccess(t, nil)}
+		hub := push.New(longLog{}, f.access, push.Options{})
+		token := f.token(t, "alice", 100*time.Second)
+		w := newPipe(t)
+		go func() { // ends with the token
+			hub.Stream(w, newRequest(t, "/v1/stream?after=start&topic=secret/a", token))
+			w.end()
+		}()
+		counts := map[string]int{}
+		c := &sseClient{body: w.reader, lines: w.lines}
+		for {
+			m, err := c.next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			counts[m.Control+m.Code]++
+		}
+		if counts["heartbeat"] != 2 || counts["errortoken-expired"] != 1 || counts[""] < 90 {
+			t.Errorf("in 100 s came %v, want 2 heartbeats among the events, then the end", counts)
 		}
 	})
 }
