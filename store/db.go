@@ -76,6 +76,14 @@ func exists(path string) bool {
 
 func (db *DB) connect(ctx context.Context) (err error) {
 	path := filepath.Join(db.dir, dbFile)
+	// Made before SQLite would: its other files take this one's mode.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return err
+	}
 	// The order matters: auto_vacuum only takes effect before anything is written.
 	db.writer, err = sql.Open("sqlite", dsn(path, "_txlock=immediate",
 		"busy_timeout(10000)", "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)",
@@ -88,9 +96,6 @@ func (db *DB) connect(ctx context.Context) (err error) {
 		return err
 	}
 	if err := db.found(ctx); err != nil {
-		return err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
 		return err
 	}
 	db.reader, err = sql.Open("sqlite", dsn(path, "mode=ro", "busy_timeout(10000)", "query_only(1)", "cache_size(-8192)"))

@@ -121,7 +121,9 @@ func TestDataFolder(t *testing.T) {
 	t.Run("private", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "new")
 		open(t, dir)
-		for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "chappe.db"): 0o600} {
+		for path, want := range map[string]os.FileMode{
+			dir: 0o700, filepath.Join(dir, "chappe.db"): 0o600, filepath.Join(dir, "chappe.db-wal"): 0o600,
+		} {
 			if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
 				t.Errorf("%s has mode %v, %v, want %v", path, info.Mode().Perm(), err, want)
 			}
