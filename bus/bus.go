@@ -70,6 +70,8 @@ type Bus struct {
 	close    sync.Once
 	done     sync.WaitGroup
 
+	upkeepFailed bool // the committer's own
+
 	failure atomic.Pointer[error] // of the last commit, nil if it succeeded
 
 	handing   sync.Mutex // one group at a time to the followers

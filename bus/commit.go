@@ -128,9 +128,13 @@ func (b *Bus) dispatchLoop() {
 func (b *Bus) maintain(idle bool) (more bool) {
 	more, err := b.log.Maintain(context.Background(), idle)
 	if err != nil {
-		b.logger.Error("upkeep of the log failed, it will be tried again", "err", err)
+		if !b.upkeepFailed { // the first of many
+			b.logger.Error("upkeep of the log failed, it will be tried again", "err", err)
+		}
+		b.upkeepFailed = true
 		return false
 	}
+	b.upkeepFailed = false
 	return more
 }
 

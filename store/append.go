@@ -19,21 +19,18 @@ import (
 // one's receipts when they are on disk. On an error nothing was written.
 // Events are complete and valid: the bus has seen to it.
 func (l *Log) Append(ctx context.Context, batches []event.Batch) ([][]event.Receipt, error) {
-	tx, err := l.db.writer.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, fmt.Errorf("append: %w", err)
-	}
 	a := appending{
-		log: l, tx: tx, seq: l.catalog.head.Load(), now: max(l.now().UnixMilli(), l.committed),
+		log: l, seq: l.catalog.head.Load(), now: max(l.now().UnixMilli(), l.committed),
 		known: map[dedupeKey]int64{}, chains: map[*topic]*chain{},
 	}
-	receipts, err := a.run(ctx, batches)
-	if err == nil {
-		err = tx.Commit()
-	}
+	var receipts [][]event.Receipt
+	err := l.transact(ctx, func(tx *sql.Tx) (err error) {
+		a.tx = tx
+		receipts, err = a.run(ctx, batches)
+		return err
+	})
 	if err != nil {
-		_ = tx.Rollback() // the first error is the one that counts
-		return nil, fmt.Errorf("append: %w", err)
+		return nil, wrap("append", err)
 	}
 	a.settle()
 	return receipts, nil

@@ -24,6 +24,7 @@ type topic struct {
 
 	place   int  // in catalog.all
 	unsaved bool // the row is behind
+	due     bool // in upkeep.due
 }
 
 // purged is how far a topic is purged: the newest event gone, and when.
@@ -39,16 +40,17 @@ func (t *topic) over(now time.Time, slack bool) bool {
 	if slack {
 		events, bytes = events+events/16, bytes+bytes/16
 	}
-	return t.events() > events || bytes > 0 && t.bytes() > bytes || t.events() > 0 && t.oldest < t.expiry(now)
+	return t.events() > events || bytes > 0 && t.bytes() > bytes && t.events() > 1 || t.events() > 0 && t.oldest < t.expiry(now)
 }
 
 // expiry is the commit time before which t's events are too old.
 func (t *topic) expiry(now time.Time) int64 { return now.Add(-t.keep.Age).UnixMilli() }
 
-// keeps reports whether n is within t's bounds.
+// keeps reports whether n is within t's bounds. The newest event stays, however
+// large it is.
 func (t *topic) keeps(n node, now time.Time) bool {
 	return t.ordinal-n.ordinal < t.keep.Events &&
-		(t.keep.Bytes == 0 || t.total-n.total < int64(t.keep.Bytes)) &&
+		(t.keep.Bytes == 0 || t.total-n.total+n.size <= int64(t.keep.Bytes) || n.seq == t.head) &&
 		n.committed >= t.expiry(now)
 }
 

@@ -9,7 +9,7 @@ import (
 
 // node is an event as a link of its topic's chain (DESIGN.md).
 type node struct {
-	seq, prev, jump, ordinal, total, committed int64
+	seq, prev, jump, ordinal, total, size, committed int64
 }
 
 // term is one summand 2^k-1 of a topic's ordinal, with the seq of the event
@@ -24,7 +24,7 @@ type chain struct {
 
 // push appends an event and returns its links.
 func (c *chain) push(seq, size int64) node {
-	n := node{seq: seq, prev: c.head, ordinal: c.ordinal + 1, total: c.total + size}
+	n := node{seq: seq, prev: c.head, ordinal: c.ordinal + 1, total: c.total + size, size: size}
 	last := len(c.terms) - 1
 	weight := int64(1)
 	if last >= 1 && c.terms[last].weight == c.terms[last-1].weight {
@@ -56,7 +56,7 @@ type chainReader struct {
 	links *sql.Stmt // selectLinks, prepared
 }
 
-const selectLinks = `SELECT prev, jump, ordinal, total, committed FROM events WHERE seq = $1`
+const selectLinks = `SELECT prev, jump, ordinal, total, COALESCE(LENGTH(data), 0), committed FROM events WHERE seq = $1`
 
 // follow reads a linked event. Ordinals must fall, or a damaged file would
 // lead in circles.
@@ -71,7 +71,7 @@ func (r chainReader) follow(ctx context.Context, from node, seq int64) (node, er
 func (r chainReader) node(ctx context.Context, seq int64) (node, error) {
 	n := node{seq: seq}
 	err := r.tx.StmtContext(ctx, r.links).QueryRowContext(ctx, seq).
-		Scan(&n.prev, &n.jump, &n.ordinal, &n.total, &n.committed)
+		Scan(&n.prev, &n.jump, &n.ordinal, &n.total, &n.size, &n.committed)
 	if err != nil {
 		return node{}, fmt.Errorf("event %d of a topic's chain: %w", seq, err)
 	}

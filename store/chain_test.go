@@ -19,7 +19,7 @@ func TestChainLinks(t *testing.T) {
 	c := chain{}
 	for n := int64(1); n <= 5000; n++ {
 		got := c.push(n, 10)
-		want := node{seq: n, prev: n - 1, jump: n - leastTerm(n), ordinal: n, total: 10 * n}
+		want := node{seq: n, prev: n - 1, jump: n - leastTerm(n), ordinal: n, total: 10 * n, size: 10}
 		if got != want {
 			t.Fatalf("event %d has the links %+v, want %+v", n, got, want)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -44,6 +43,9 @@ func (l *Log) purgeDue(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	for _, t := range u.due[:done] {
+		t.due = false
+	}
 	u.due = u.due[:copy(u.due, u.due[done:])]
 	u.sweepLeaves += garbage - u.garbage
 	u.garbage = garbage
@@ -53,10 +55,7 @@ func (l *Log) purgeDue(ctx context.Context, now time.Time) error {
 
 // topic purges t, or forgets it, and returns how many events it loses.
 func (p *purging) topic(ctx context.Context, t *topic) (int64, error) {
-	_, again := p.results[t]
 	switch {
-	case again || slices.Contains(p.forgotten, t) || p.log.catalog.byID[t.id] != t:
-		return 0, nil // it was due twice
 	case t.forgettable(p.now):
 		return 0, p.forget(ctx, t)
 	case !t.over(p.now, false):

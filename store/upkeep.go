@@ -38,7 +38,7 @@ const (
 type upkeep struct {
 	touched map[*topic]struct{} // appended to since the last look
 	later   map[*topic]struct{} // over their bounds by less than the slack
-	due     []*topic            // keep more than they may; a topic can be here twice
+	due     []*topic            // keep more than they may, or are to be forgotten
 	pass    int                 // position in catalog.all
 
 	unsaved  []*topic // their rows are behind
@@ -64,6 +64,14 @@ func (u *upkeep) touch(t *topic) {
 	if !t.unsaved {
 		t.unsaved = true
 		u.unsaved = append(u.unsaved, t)
+	}
+}
+
+// enqueue has t purged, once.
+func (u *upkeep) enqueue(t *topic) {
+	if !t.due {
+		t.due = true
+		u.due = append(u.due, t)
 	}
 }
 
@@ -114,7 +122,11 @@ func (l *Log) transact(ctx context.Context, do func(*sql.Tx) error) error {
 		_ = tx.Rollback() // the first error is the one that counts
 		return err
 	}
-	return tx.Commit()
+	err = tx.Commit()
+	if err != nil { // database/sql lets go of it even if SQLite has not
+		_, _ = l.db.writer.ExecContext(context.WithoutCancel(ctx), `ROLLBACK`) // fails where SQLite has
+	}
+	return err
 }
 
 // findDue collects topics over their bounds: those just appended to, and, in
@@ -127,7 +139,7 @@ func (l *Log) findDue(now time.Time, idle bool) {
 	}
 	for t := range u.touched {
 		if t.over(now, !idle) {
-			u.due = append(u.due, t)
+			u.enqueue(t)
 		} else if t.over(now, false) {
 			u.later[t] = struct{}{}
 		}
@@ -142,7 +154,7 @@ func (l *Log) findDue(now time.Time, idle bool) {
 	for range min(passTopics, len(c.all)-u.pass) {
 		t := c.all[u.pass]
 		if t.over(now, false) || t.forgettable(now) {
-			u.due = append(u.due, t)
+			u.enqueue(t)
 		}
 		u.pass++
 	}

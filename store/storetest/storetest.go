@@ -476,15 +476,20 @@ func keepAge(t *testing.T, h Home) {
 }
 
 func keepBytes(t *testing.T, h Home) {
-	l := h.Open(t, options(event.Rule{Match: "short/**", Keep: event.Keep{Bytes: 10_000}}))
+	l := h.Open(t, options(
+		event.Rule{Match: "short/tight", Keep: event.Keep{Bytes: 100}},
+		event.Rule{Match: "short/**", Keep: event.Keep{Bytes: 10_500}}))
 	defer l.Close()
 	for n := 1; n <= 30; n++ {
 		e := newEvent("short/a", n)
 		e.ContentType, e.Data = "text/plain", bytes.Repeat([]byte("x"), 1000)
-		put(t, l, e)
+		tight := e
+		tight.Topic, tight.ID = "short/tight", "tight-"+e.ID
+		put(t, l, e, tight)
 	}
 	maintain(t, l)
 	wantIDs(t, ids(t, l, event.Cursor{}, 0, "short/a"), idsOf(series("short/a", 21, 30)))
+	wantIDs(t, ids(t, l, event.Cursor{}, 0, "short/tight"), []string{"tight-short/a-30"}) // the newest, however large
 }
 
 func forgottenTopics(t *testing.T, h Home) {
