@@ -156,7 +156,9 @@ func TestMetricsPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := build(t.Context(), &settings{Data: filepath.Join(t.TempDir(), "data"), Limits: limitSettings{Event: 1 << 18}}, slog.New(slog.DiscardHandler))
+	s := &settings{Data: filepath.Join(t.TempDir(), "data"), Limits: limitSettings{Event: 1 << 18}}
+	s.Access.Hook.URL = "http://127.0.0.1:6543/whoami" // has metrics of its own
+	srv, err := build(t.Context(), s, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

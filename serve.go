@@ -129,6 +129,10 @@ func (srv *server) buildAccess(ctx context.Context) error {
 		Tokens: srv.db, Verifier: verifier, Rules: s.Topics,
 		Origins: account.Origins{Base: srv.base, Allowed: s.Server.AllowedOrigins},
 	}
+	if hook := s.Access.Hook; hook.URL != "" {
+		srv.access.Hook = account.NewHook(hook, s.client(hook.URL), srv.logger.With("component", "account"), srv.registry)
+		srv.access.Origins.Credentials = true
+	}
 	return nil
 }
 

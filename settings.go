@@ -106,6 +106,8 @@ func (n networkSettings) ports() []uint16 {
 type accessSettings struct {
 	// JWT says how subscriber tokens are checked.
 	JWT account.JWTConfig `yaml:"jwt"`
+	// Hook asks the application whose its own cookie or token is.
+	Hook account.HookConfig `yaml:"hook"`
 }
 
 type watchSettings struct {

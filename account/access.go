@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ const (
 type Access struct {
 	Tokens   Tokens
 	Verifier *Verifier
+	Hook     *Hook // nil: none
 	Tickets  Tickets
 	Rules    event.Rules
 	Origins  Origins
@@ -42,21 +44,26 @@ func (a *Access) IdentifyStream(r *http.Request) (id *Identity, done func(), err
 	return id, func() {}, err
 }
 
-// Identify returns whose request it is: by Authorization, or the console's
-// cookie from our own pages. Without any it is anonymous. A credential that is
-// wrong is an *AuthError, never anonymous.
+// Identify returns whose request it is: by Authorization, the console's cookie
+// from our own pages, or the application's cookie where there is a hook.
+// Without any it is anonymous. A credential that is wrong is an *AuthError,
+// never anonymous, but for a cookie: every visitor of the application has some.
 func (a *Access) Identify(r *http.Request) (*Identity, error) {
-	if header := r.Header.Get("Authorization"); header != "" {
-		scheme, token, _ := strings.Cut(header, " ")
-		if !strings.EqualFold(scheme, "Bearer") {
-			return nil, refuse("token-invalid", "Authorization has the scheme %q; send: Bearer, a space and the token", scheme)
-		}
-		return a.byToken(r.Context(), strings.TrimSpace(token))
+	if r.Header.Get("Authorization") != "" {
+		return a.byAuthorization(r)
 	}
 	if cookie := consoleCookie(r); cookie != "" && a.Origins.fromOurPages(r) {
 		return a.byAPIToken(r.Context(), cookie)
 	}
-	return &Identity{}, nil
+	c := credentialsOf(r)
+	if c.cookie == "" || !a.hookDecides(r) {
+		return &Identity{}, nil
+	}
+	id, err := a.Hook.identify(r.Context(), c)
+	if _, refused := errors.AsType[*AuthError](err); refused {
+		return &Identity{}, nil
+	}
+	return id, err
 }
 
 // MayRead reports whether id may read all topics of p.
@@ -64,11 +71,37 @@ func (a *Access) MayRead(id *Identity, p event.Pattern) bool {
 	return id.MayRead(p) || a.Rules.Public(p)
 }
 
-func (a *Access) byToken(ctx context.Context, token string) (*Identity, error) {
-	if strings.HasPrefix(token, tokenPrefix) {
-		return a.byAPIToken(ctx, token)
+// byAuthorization takes API tokens, subscriber tokens, and what the hook knows.
+func (a *Access) byAuthorization(r *http.Request) (id *Identity, err error) {
+	header := r.Header.Get("Authorization")
+	scheme, token, _ := strings.Cut(header, " ")
+	token = strings.TrimSpace(token)
+	switch {
+	case !strings.EqualFold(scheme, "Bearer"):
+		err = refuse("token-invalid", "Authorization has the scheme %q; send: Bearer, a space and the token", scheme)
+	case strings.HasPrefix(token, tokenPrefix):
+		return a.byAPIToken(r.Context(), token)
+	default:
+		id, err = a.Verifier.Verify(r.Context(), token)
 	}
-	return a.Verifier.Verify(ctx, token)
+	refused, ok := errors.AsType[*AuthError](err)
+	if !ok || refused.code != "token-invalid" || holdsAPIToken(header) || !a.hookDecides(r) {
+		return id, err
+	}
+	return a.Hook.identify(r.Context(), credentialsOf(r))
+}
+
+// holdsAPIToken finds our own tokens behind a scheme that is wrong or missing:
+// they are not the application's to know.
+func holdsAPIToken(header string) bool {
+	return slices.ContainsFunc(strings.Fields(header), func(field string) bool { return strings.HasPrefix(field, tokenPrefix) })
+}
+
+// hookDecides reports whether there is a hook to ask about r. About the
+// requests of foreign pages it is not: the browser adds the user's cookies and
+// Basic password to those, too.
+func (a *Access) hookDecides(r *http.Request) bool {
+	return a.Hook != nil && a.Origins.CheckStream(r) == nil
 }
 
 func (a *Access) byAPIToken(ctx context.Context, secret string) (*Identity, error) {

@@ -322,27 +322,32 @@ func TestCheckHost(t *testing.T) {
 }
 
 func TestCORS(t *testing.T) {
-	o := account.Origins{Base: &url.URL{Scheme: "https", Host: "push.example"}, Allowed: []string{"https://app.example"}}
-	h := o.CORS(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
-	for origin, allowed := range map[string]bool{"https://app.example": true, "https://push.example": true, "https://evil.tld": false, "null": false, "": false} {
-		for _, method := range []string{http.MethodGet, http.MethodOptions} {
-			r := httptest.NewRequestWithContext(t.Context(), method, "/v1/events", nil)
-			r.Host = "push.example"
-			r.Header.Set("Origin", origin)
-			status := http.StatusTeapot
-			if method == http.MethodOptions {
-				r.Header.Set("Access-Control-Request-Method", "POST")
-				status = http.StatusNoContent
-			}
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, r)
-			want := ""
-			if allowed {
-				want = origin
-			}
-			if got := w.Header(); w.Code != status || got.Get("Access-Control-Allow-Origin") != want || got.Get("Vary") != "Origin" ||
-				got.Get("Access-Control-Allow-Credentials") != "" || (got.Get("Access-Control-Allow-Methods") != "") != (allowed && method == http.MethodOptions) {
-				t.Errorf("%s from %q = %d %v, want %d and to allow %q", method, origin, w.Code, got, status, want)
+	for _, credentials := range []bool{false, true} {
+		o := account.Origins{Base: &url.URL{Scheme: "https", Host: "push.example"}, Allowed: []string{"https://app.example"}, Credentials: credentials}
+		h := o.CORS(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+		for origin, allowed := range map[string]bool{"https://app.example": true, "https://push.example": true, "https://evil.tld": false, "null": false, "": false} {
+			for _, method := range []string{http.MethodGet, http.MethodOptions} {
+				r := httptest.NewRequestWithContext(t.Context(), method, "/v1/events", nil)
+				r.Host = "push.example"
+				r.Header.Set("Origin", origin)
+				status := http.StatusTeapot
+				if method == http.MethodOptions {
+					r.Header.Set("Access-Control-Request-Method", "POST")
+					status = http.StatusNoContent
+				}
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				want, sent := "", ""
+				if allowed {
+					want = origin
+				}
+				if allowed && credentials {
+					sent = "true"
+				}
+				if got := w.Header(); w.Code != status || got.Get("Access-Control-Allow-Origin") != want || got.Get("Vary") != "Origin" ||
+					got.Get("Access-Control-Allow-Credentials") != sent || (got.Get("Access-Control-Allow-Methods") != "") != (allowed && method == http.MethodOptions) {
+					t.Errorf("%s from %q = %d %v, want %d and to allow %q, its cookies: %q", method, origin, w.Code, got, status, want, sent)
+				}
 			}
 		}
 	}

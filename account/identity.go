@@ -8,9 +8,10 @@ import (
 )
 
 // Identity is who asks and what they may do. The zero Identity is anonymous.
+// Requests share one, so it is not to be changed.
 type Identity struct {
-	Name    string    // an API token's name, or a subscriber's sub
-	User    string    // a subscriber's sub; empty for programs and anonymous
+	Name    string    // an API token's name, or the User
+	User    string    // a subscriber's sub, or the hook's user; empty for programs, guests and anonymous
 	Expires time.Time // zero: never
 
 	scopes   []Scope
@@ -18,8 +19,9 @@ type Identity struct {
 	program  bool
 }
 
-// Known reports whether a credential was shown.
-func (id *Identity) Known() bool { return id.program || id.User != "" }
+// Known reports whether a credential was shown. A guest of the application has
+// no name, but topics.
+func (id *Identity) Known() bool { return id.program || id.User != "" || len(id.patterns) > 0 }
 
 // reader is the identity with no more than its right to read.
 func (id *Identity) reader() *Identity {

@@ -10,8 +10,9 @@ import (
 
 // Origins says which pages may reach us.
 type Origins struct {
-	Base    *url.URL // base_url; nil without
-	Allowed []string // allowed_origins: "https://app.example"
+	Base        *url.URL // base_url; nil without
+	Allowed     []string // allowed_origins: "https://app.example"
+	Credentials bool     // their pages may send the application's cookie
 }
 
 // ours reports whether origin is our own: base_url's, or the request's host

@@ -118,13 +118,10 @@ func (s *server) problem(ctx context.Context, err error) *problem.Problem {
 	return p
 }
 
-// fail is how an operation answers err. A 401 says how to authenticate (RFC 9110 §11.6.1).
+// fail is how an operation answers err.
 func (s *server) fail(ctx context.Context, err error) error {
 	p := s.problem(ctx, err)
-	if p.Status != http.StatusUnauthorized {
-		return p
-	}
-	return huma.ErrorWithHeaders(p, http.Header{"WWW-Authenticate": {"Bearer"}})
+	return huma.ErrorWithHeaders(p, p.Headers())
 }
 
 // require refuses those who lack the scope.

@@ -135,7 +135,9 @@ func wantProblem(t *testing.T, what string, w *httptest.ResponseRecorder, status
 	var p problem.Problem
 	err := json.Unmarshal(w.Body.Bytes(), &p)
 	if contentType := w.Header().Get("Content-Type"); err != nil || w.Code != status || p.Status != status || p.Code != code ||
-		p.Title == "" || p.Detail == "" || (status == http.StatusUnauthorized) != (w.Header().Get("WWW-Authenticate") == "Bearer") || contentType != "application/problem+json" {
+		p.Title == "" || p.Detail == "" || contentType != "application/problem+json" ||
+		(status == http.StatusUnauthorized) != (w.Header().Get("WWW-Authenticate") == "Bearer") ||
+		(status == http.StatusServiceUnavailable) != (w.Header().Get("Retry-After") != "") {
 		t.Errorf("%s: %d %s %s, want the problem %d %s", what, w.Code, contentType, w.Body, status, code)
 	}
 	return p
@@ -421,6 +423,38 @@ func TestTickets(t *testing.T) {
 		t.Errorf("the ticket reads as %+v, want mine/** alone", id)
 	}
 	wantProblem(t, "a ticket for a ticket", f.call(t, "", http.MethodPost, "/v1/tickets?ticket="+url.QueryEscape(a.Ticket), ""), 401, "token-missing")
+}
+
+// roundTrip is an application without a network.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Whom the application lets in reads its topics and gets tickets, no more.
+func TestHook(t *testing.T) {
+	f := newFixture(t)
+	f.access.Hook = account.NewHook(account.HookConfig{URL: "http://127.0.0.1:6543/whoami"}, &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		status := http.StatusOK
+		if r.Header.Get("Cookie") == "session=broken" {
+			status = http.StatusBadGateway
+		}
+		return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(`{"topics":["mine/**"]}`))}, nil
+	})}, slog.New(slog.DiscardHandler), nil)
+	cookie := []string{"Cookie", "session=1"}
+	for _, target := range []string{"/v1/events?topic=mine/a", "/v1/events?topic=public/a"} {
+		if w := f.call(t, "", http.MethodGet, target, "", cookie...); w.Code != http.StatusOK {
+			t.Errorf("GET %s: %d %s, want 200", target, w.Code, w.Body)
+		}
+	}
+	if w := f.call(t, "", http.MethodPost, "/v1/tickets", "", cookie...); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"ticket":"`) {
+		t.Errorf("a guest's ticket: %d %s, want one", w.Code, w.Body)
+	}
+	wantProblem(t, "other topics", f.call(t, "", http.MethodGet, "/v1/events?topic=a", "", cookie...), 403, "forbidden")
+	wantProblem(t, "publishing", f.call(t, "", http.MethodPost, "/v1/events", `{"topic":"mine/a"}`, cookie...), 403, "forbidden")
+	wantProblem(t, "watches", f.call(t, "", http.MethodGet, "/v1/watches", "", cookie...), 403, "forbidden")
+	wantProblem(t, "a hook that fails", f.call(t, "", http.MethodGet, "/v1/events?topic=public/a", "", "Cookie", "session=broken"), 503, "hook-failed")
+	f.bus.Close()
+	wantProblem(t, "a log that is closed", f.call(t, f.token, http.MethodPost, "/v1/events", `{"topic":"a"}`), 503, "closing")
 }
 
 func TestWatchesNeedAdmin(t *testing.T) {

@@ -260,10 +260,13 @@ func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Code == "internal" {
 		h.options.Logger.Error("session refused", "path", r.URL.Path, "err", err)
 	}
-	if p.Status == http.StatusServiceUnavailable {
-		problem.SetRetryAfter(w.Header(), retrySpread())
-	}
 	problem.Write(w, p)
+}
+
+// refusedForNow reports whether a request was refused that is welcome later.
+// It is told so in the way that lets a browser come back.
+func refusedForNow(err error) bool {
+	return err != nil && problem.From(err).Status == http.StatusServiceUnavailable
 }
 
 // retryMin and retryMax are the hint for reconnecting, evenly spread.

@@ -1,7 +1,6 @@
 package push
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -15,7 +14,7 @@ import (
 // "control".
 func (h *Hub) Stream(w http.ResponseWriter, r *http.Request) {
 	sub, err := h.admit(r, h.access.Origins.CheckStream)
-	if _, full := errors.AsType[errFull](err); full || errors.Is(err, event.ErrClosed) {
+	if refusedForNow(err) {
 		h.refuseStream(w, err)
 		return
 	}

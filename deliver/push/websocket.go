@@ -3,7 +3,6 @@ package push
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -28,7 +27,7 @@ const (
 // a control.
 func (h *Hub) WebSocket(w http.ResponseWriter, r *http.Request) {
 	sub, err := h.admit(r, h.access.Origins.CheckWebSocket)
-	if _, full := errors.AsType[errFull](err); full || errors.Is(err, event.ErrClosed) {
+	if refusedForNow(err) {
 		h.refuseWebSocket(w, r, problem.From(err).Code)
 		return
 	}

@@ -6,9 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
-	"time"
 )
 
 // Coder is an error with a stable code. Its text is shown to users.
@@ -41,8 +42,12 @@ var statuses = map[string]int{
 	"too-many-sessions":   http.StatusServiceUnavailable,
 	"closing":             http.StatusServiceUnavailable,
 	"storage-failed":      http.StatusServiceUnavailable,
+	"hook-failed":         http.StatusServiceUnavailable,
 	"internal":            http.StatusInternalServerError,
 }
+
+// maxRetryAfter is how many seconds at the most a client is asked to stay away.
+const maxRetryAfter = 10
 
 // Problem is an error as it is sent (RFC 9457 §3.1).
 type Problem struct {
@@ -93,19 +98,24 @@ func From(err error) *Problem {
 	return p
 }
 
+// Headers are what the status wants besides: how to authenticate (RFC 9110
+// §11.6.1), or when to come back (§10.2.3), which is spread over some seconds.
+func (p *Problem) Headers() http.Header {
+	switch p.Status {
+	case http.StatusUnauthorized:
+		return http.Header{"Www-Authenticate": {"Bearer"}} // as net/http spells it
+	case http.StatusServiceUnavailable:
+		return http.Header{"Retry-After": {strconv.Itoa(1 + rand.IntN(maxRetryAfter))}}
+	}
+	return nil
+}
+
 // Write answers with the problem.
 func Write(w http.ResponseWriter, p *Problem) {
 	h := w.Header()
+	maps.Copy(h, p.Headers())
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
-	if p.Status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", "Bearer")
-	}
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the client may have gone
-}
-
-// SetRetryAfter asks to come back after d, in whole seconds (RFC 9110 §10.2.3).
-func SetRetryAfter(h http.Header, d time.Duration) {
-	h.Set("Retry-After", strconv.Itoa(int((d+time.Second-1)/time.Second)))
 }

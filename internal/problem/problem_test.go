@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -53,7 +53,7 @@ func TestStatuses(t *testing.T) {
 	for code, want := range map[string]int{
 		"token-missing": 401, "token-invalid": 401, "token-expired": 401, "ticket-invalid": 401, "method-not-allowed": 405,
 		"event-too-large": 413, "batch-too-large": 413, "body-too-large": 413, "bad-content-type": 415, "host-refused": 421,
-		"too-many-sessions": 503, "closing": 503, "internal": 500, "anything": 400,
+		"too-many-sessions": 503, "closing": 503, "hook-failed": 503, "internal": 500, "anything": 400,
 	} {
 		if got := problem.New(code, "").GetStatus(); got != want {
 			t.Errorf("New(%q) has status %d, want %d", code, got, want)
@@ -85,13 +85,19 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-func TestSetRetryAfter(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0", time.Millisecond: "1", time.Second: "1", time.Second + 1: "2", time.Hour: "3600",
-	} {
-		h := http.Header{}
-		if problem.SetRetryAfter(h, d); h.Get("Retry-After") != want {
-			t.Errorf("SetRetryAfter(%v) = %s, want %s", d, h.Get("Retry-After"), want)
-		}
+// Who is told to come back later is told when, and not all the same.
+func TestRetryAfter(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		w := httptest.NewRecorder()
+		problem.Write(w, problem.New("hook-failed", "Later."))
+		seen[w.Header().Get("Retry-After")] = true
+	}
+	want := map[string]bool{}
+	for seconds := 1; seconds <= 10; seconds++ {
+		want[strconv.Itoa(seconds)] = true
+	}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Errorf("Retry-After of 1000 answers (-want +got):\n%s", diff)
 	}
 }
