@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -90,6 +91,7 @@ type Hub struct {
 
 	mu        sync.Mutex
 	trie      trie
+	demands   map[event.Topic]*demand
 	handed    int64 // seq of the newest event handed out
 	stamp     uint64
 	count     int
@@ -102,7 +104,7 @@ func New(reader event.Reader, access *account.Access, o Options) *Hub {
 	o.Limits.fill()
 	return &Hub{
 		reader: reader, access: access, options: o, metrics: newMetrics(o.Metrics),
-		draining:  make(chan struct{}),
+		draining: make(chan struct{}), demands: map[event.Topic]*demand{},
 		byAddress: map[netip.Addr]int{}, byUser: map[string]int{},
 	}
 }
@@ -187,6 +189,8 @@ func (h *Hub) parse(r *http.Request, sub *subscription) (err error) {
 	if sub.patterns, err = event.ParsePatterns(topics); err != nil {
 		return err
 	}
+	slices.Sort(sub.patterns)
+	sub.patterns = slices.Compact(sub.patterns)
 	for _, p := range sub.patterns {
 		if h.access.MayRead(sub.identity, p) {
 			continue

@@ -43,6 +43,7 @@ func (h *Hub) open(sub *subscription) *session {
 	for _, p := range s.patterns {
 		h.trie.add(p, s)
 	}
+	h.follow(s.patterns, +1)
 	return s
 }
 
@@ -52,6 +53,7 @@ func (h *Hub) leave(s *session) {
 	for _, p := range s.patterns {
 		h.trie.remove(p, s)
 	}
+	h.follow(s.patterns, -1)
 }
 
 // offer queues an event, if s is live and does not have it yet. Ephemeral
