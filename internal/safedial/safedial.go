@@ -1,5 +1,5 @@
-// Package safedial makes the HTTP clients for addresses that others may
-// choose. The address that is dialled is checked, after the name was resolved,
+// Package safedial makes the HTTP clients, and dials the other protocols, for
+// addresses that others may choose. The address that is dialled is checked, after the name was resolved,
 // so neither a redirect nor a name that changes its mind leads inside: only
 // public addresses are reached, on the ports of the web, but for what the
 // operator has allowed or named.
@@ -51,17 +51,23 @@ func (e *RefusedError) Error() string {
 
 func (e *RefusedError) Unwrap() error { return e.Cause }
 
+// NewDial makes what dials another protocol than HTTP under the policy; ports
+// are the protocol's own.
+func NewDial(p Policy, ports ...uint16) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return newDialer(p, ports).dial
+}
+
 // NewClient makes a client under the policy. It uses no proxy of the
 // environment, follows at most 5 redirects, without a Referer, and keeps no cookies.
 func NewClient(p Policy) *http.Client {
-	dialer := newDialer(p)
+	dialer := newDialer(p, []uint16{80, 443, 8080, 8443})
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext:            dialer.dial,
 			TLSHandshakeTimeout:    tlsTimeout,
 			ResponseHeaderTimeout:  headerTimeout,
 			IdleConnTimeout:        idleTimeout,
-			MaxIdleConnsPerHost:    2,
+			MaxIdleConnsPerHost:    16,
 			MaxResponseHeaderBytes: maxHeadBytes,
 			ForceAttemptHTTP2:      true,
 			DisableCompression:     true, // the reader counts what it inflates
@@ -85,7 +91,7 @@ type dialer struct {
 	guarded net.Dialer
 }
 
-func newDialer(p Policy) *dialer {
+func newDialer(p Policy, ports []uint16) *dialer {
 	d := &dialer{
 		plain:   net.Dialer{Timeout: dialTimeout},
 		guarded: net.Dialer{Timeout: dialTimeout},
@@ -96,13 +102,13 @@ func newDialer(p Policy) *dialer {
 		}
 	}
 	if !p.Anything {
-		d.guarded.Control = guard(p)
+		d.guarded.Control = guard(p, ports)
 	}
 	return d
 }
 
 // guard checks the resolved address just before it is dialled.
-func guard(p Policy) func(network, address string, c syscall.RawConn) error {
+func guard(p Policy, ports []uint16) func(network, address string, c syscall.RawConn) error {
 	var v4, v6 []netip.Prefix
 	for _, prefix := range p.AllowPrivate {
 		if prefix.Addr().Is4() {
@@ -112,7 +118,7 @@ func guard(p Policy) func(network, address string, c syscall.RawConn) error {
 		}
 	}
 	return ssrf.New(
-		ssrf.WithPorts(append([]uint16{80, 443, 8080, 8443}, p.AllowPorts...)...),
+		ssrf.WithPorts(append(ports, p.AllowPorts...)...),
 		ssrf.WithAllowedV4Prefixes(v4...),
 		ssrf.WithAllowedV6Prefixes(v6...),
 	).Safe
@@ -134,7 +140,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		port = map[string]string{"http": "80", "https": "443", "imap": "143", "imaps": "993"}[u.Scheme]
 	}
 	return strings.ToLower(net.JoinHostPort(u.Hostname(), port))
 }
