@@ -23,8 +23,10 @@ var mayImport = map[string][]string{
 	"event":           {},
 	"config":          {"event"},
 	"account":         {"event"},
+	"client":          {"event"},
 	"source":          {"event", "account"},
 	"source/feed":     {"event", "source"},
+	"source/mailbox":  {"event", "source"},
 	"bus":             {"event", "account"},
 	"deliver/push":    {"event", "account", "front"},
 	"api":             {"event", "account", "source", "savings", "deliver/push"},
@@ -35,6 +37,7 @@ var mayImport = map[string][]string{
 	// Plumbing without domain meaning: it knows none of the others.
 	"internal/backoff":  {},
 	"internal/clientip": {},
+	"internal/dovecot":  {},
 	"internal/problem":  {},
 	"internal/safedial": {},
 }

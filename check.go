@@ -9,7 +9,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/chappe/chappe/source/feed"
+	"github.com/chappe/chappe/account"
+	"github.com/chappe/chappe/source"
 	"github.com/chappe/chappe/store"
 )
 
@@ -41,8 +42,13 @@ func check(ctx context.Context, p program, args []string) error {
 		report("address "+s.Server.Listen, checkListen(s.Server.Listen))
 	}
 	report("descriptors", checkDescriptors(s))
+	if hook := s.Access.Hook; hook.URL != "" {
+		report("access hook", account.NewHook(hook, s.client(hook.URL), slog.New(slog.DiscardHandler), nil).Check(ctx))
+	}
+	sources := newSources(s, noStates{}, printing{func([]byte) error { return nil }}, slog.New(slog.DiscardHandler))
 	for _, w := range s.Watches {
-		report("watch "+w.Name, checkFeed(ctx, s, w))
+		w.Backfill = 0
+		report("watch "+w.Name, checkWatch(ctx, sources.watch(w)))
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of these need a hand", failed)
@@ -97,18 +103,17 @@ func checkDescriptors(s *settings) error {
 	return nil
 }
 
-func checkFeed(ctx context.Context, s *settings, w watchSettings) error {
+// checkWatch looks once at what is watched.
+func checkWatch(ctx context.Context, w source.Watch) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkTime, errors.New("it did not answer in time"))
 	defer cancel()
 	ended, done := context.WithCancelCause(ctx)
-	runner := &feed.Runner{
-		Name: w.Name, Topic: w.Topic, URL: w.Feed, UserAgent: userAgent(), Client: s.client(w.Feed),
-		States: noStates{}, Publisher: printing{func([]byte) error { return nil }}, Logger: slog.New(slog.DiscardHandler),
-		MaxData: int(s.Limits.Event), Parsers: make(chan struct{}, 1),
-	}
-	err := runner.Run(ended, func(time.Time) { done(errDone) })
+	err := w.Run.Run(ended, func(time.Time) { done(errDone) })
 	if errors.Is(context.Cause(ended), errDone) {
 		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
 	return err
 }

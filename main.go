@@ -71,7 +71,7 @@ func commands() []command {
 		{"serve", "[--config chappe.yaml] [--data ./data] [--listen 127.0.0.1:8080]", "run the server", serve},
 		{"publish", "TOPIC [DATA | -] [--type T] [--id ID] [--server URL] [--token T]", "put one event into the log", publish},
 		{"tail", "PATTERN... [--after CURSOR] [--json] [--server URL] [--token T]", "follow events in the terminal", tail},
-		{"watch", "URL [--json] [--once]", "try a feed without a server", watch},
+		{"watch", "URL [--json] [--once]", "try a feed or a mailbox (imaps://user@host/folder) without a server", watch},
 		{"token", "subscriber --sub NAME --topics PATTERNS [--ttl 1h] | api --scopes publish,read,admin [--name api]", "make a token; it alone is printed", token},
 		{"check", "[--config chappe.yaml] [--data ./data]", "look whether all is as the server needs it", check},
 		{"backup", "FILE", "write the whole state to a new file, while the server runs", backup},

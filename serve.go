@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +21,6 @@ import (
 	"github.com/chappe/chappe/deliver/push"
 	"github.com/chappe/chappe/internal/safedial"
 	"github.com/chappe/chappe/source"
-	"github.com/chappe/chappe/source/feed"
 	"github.com/chappe/chappe/store"
 )
 
@@ -148,12 +146,12 @@ func newVerifier(ctx context.Context, s *settings, db *store.DB) (*account.Verif
 	return verifier, nil
 }
 
-// client reaches what is public, and the address that the file names itself.
-func (s *settings) client(named string) *http.Client {
-	return safedial.NewClient(safedial.Policy{
-		AllowPrivate: s.Network.AllowPrivate, AllowPorts: s.Network.ports(), Named: []string{named},
-	})
+// policy allows what is public, and the address that the file names itself.
+func (s *settings) policy(named string) safedial.Policy {
+	return safedial.Policy{AllowPrivate: s.Network.AllowPrivate, AllowPorts: s.Network.ports(), Named: []string{named}}
 }
+
+func (s *settings) client(named string) *http.Client { return safedial.NewClient(s.policy(named)) }
 
 func (srv *server) buildWays(context.Context) error {
 	s := srv.settings
@@ -162,7 +160,7 @@ func (srv *server) buildWays(context.Context) error {
 		Logger: srv.logger.With("component", "push"), Metrics: srv.registry,
 	})
 	srv.bus.Follow(srv.hub)
-	srv.watches = source.NewSupervisor(srv.bus, srv.logger.With("component", "source"), srv.registry)
+	srv.watches = source.NewSupervisor(srv.bus, srv.hub, srv.logger.With("component", "source"), srv.registry)
 	srv.api = api.New(api.Options{
 		Publisher: srv.bus, Reader: srv.bus, Access: srv.access, Watches: srv.watches,
 		Logger: srv.logger.With("component", "api"), Version: version,
@@ -224,18 +222,10 @@ func (srv *server) greet(p program, listener net.Listener) {
 
 // startWatches runs what the configuration watches.
 func (srv *server) startWatches(ctx context.Context) {
-	parsers := make(chan struct{}, runtime.GOMAXPROCS(0))
+	sources := newSources(srv.settings, srv.db, srv.bus, srv.logger)
 	for _, w := range srv.settings.Watches {
-		srv.watches.Start(ctx, source.Watch{Name: w.Name, Topic: w.Topic, Kind: "feed", Run: &feed.Runner{
-			Name: w.Name, Topic: w.Topic, URL: w.Feed, Every: w.Every, Backfill: w.Backfill,
-			UserAgent: userAgent(), Client: srv.settings.client(w.Feed), States: srv.db, Publisher: srv.bus,
-			Logger: srv.logger.With("component", "feed"), MaxData: int(srv.settings.Limits.Event), Parsers: parsers,
-		}})
+		srv.watches.Start(ctx, sources.watch(w))
 	}
-}
-
-func userAgent() string {
-	return "Chappe/" + version + " (feed reader; +https://github.com/chappe/chappe)"
 }
 
 // close closes what build has made so far, the last first.

@@ -9,12 +9,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chappe/chappe/account"
 	"github.com/chappe/chappe/config"
 	"github.com/chappe/chappe/deliver/push"
 	"github.com/chappe/chappe/event"
 	"github.com/chappe/chappe/source/feed"
+	"github.com/chappe/chappe/source/mailbox"
 	"github.com/chappe/chappe/store"
 )
 
@@ -114,8 +116,17 @@ type watchSettings struct {
 	// Name is the watch's own; it begins the source of its events.
 	Name string `yaml:"name"`
 	// Topic is where its events go.
-	Topic       event.Topic `yaml:"topic"`
-	feed.Config `yaml:",inline"`
+	Topic event.Topic `yaml:"topic"`
+	// OnDemand runs it only while somebody follows its topic, and a minute more.
+	OnDemand bool `yaml:"on_demand"`
+	// Every is how often it is asked. A feed: 15m if not given, never below 5m on
+	// public addresses; on private ones 10s if not given. A mailbox whose server
+	// cannot tell what is new: 1m if not given.
+	Every time.Duration `yaml:"every"`
+	// Backfill is how many of the newest entries or mails that are there at the first look are reported.
+	Backfill int            `yaml:"backfill"`
+	Feed     feed.Config    `yaml:",inline"`
+	Mailbox  mailbox.Config `yaml:",inline"`
 }
 
 // Validate checks that it is a watch of some kind.
@@ -126,10 +137,13 @@ func (w watchSettings) Validate() error {
 	if w.Topic == "" {
 		return errors.New("topic is missing; say where its events go, like feeds/news")
 	}
-	if w.Feed == "" {
-		return errors.New("it says not what to watch; give the address of a feed, as feed: https://blog.example/rss")
+	if (w.Feed.Feed == "") == (w.Mailbox.IMAP == "") {
+		return errors.New("it says not what to watch, or two things; give one of feed: https://blog.example/rss and imap: imaps://user@host/INBOX")
 	}
-	return w.Config.Validate()
+	if w.Every < 0 || w.Backfill < 0 {
+		return errors.New("every and backfill cannot be negative")
+	}
+	return errors.Join(w.Feed.Validate(), w.Mailbox.Validate())
 }
 
 // Validate checks what several keys say together.

@@ -6,6 +6,7 @@
 // checkpoint, and says through its [Report] when all is well. The supervisor
 // starts it again after a failure, at growing intervals with full jitter; it
 // parks it where trying again cannot help (bad credentials), until the next
-// start or change. The first failure and the recovery are events on the
+// start or change. A watch on demand runs only while somebody follows its topic,
+// and a minute more. The first failure and the recovery are events on the
 // watch's own topic: watch.failed and watch.recovered.
 package source

@@ -21,11 +21,16 @@ import (
 const (
 	retryFirst = 5 * time.Second
 	retryMost  = 30 * time.Minute
+	steady     = time.Minute // of working starts the waits anew
 )
+
+// linger is how long a watch on demand runs on for those who come back.
+const linger = time.Minute
 
 // Supervisor keeps watches running.
 type Supervisor struct {
 	publisher event.Publisher
+	demand    Demand
 	logger    *slog.Logger
 	states    *prometheus.GaugeVec
 	running   sync.WaitGroup
@@ -34,10 +39,11 @@ type Supervisor struct {
 	statuses map[string]*Status
 }
 
-// NewSupervisor makes one without watches.
-func NewSupervisor(publisher event.Publisher, logger *slog.Logger, metrics prometheus.Registerer) *Supervisor {
+// NewSupervisor makes one without watches. It asks demand only of watches that
+// run on demand.
+func NewSupervisor(publisher event.Publisher, demand Demand, logger *slog.Logger, metrics prometheus.Registerer) *Supervisor {
 	s := &Supervisor{
-		publisher: publisher, logger: logger, statuses: map[string]*Status{},
+		publisher: publisher, demand: demand, logger: logger, statuses: map[string]*Status{},
 		states: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "chappe_watches", Help: "Watches, by kind and state."}, []string{"kind", "state"}),
 	}
@@ -71,22 +77,69 @@ func (s *Supervisor) Statuses() []Status {
 	return list
 }
 
-// keep runs w again and again.
+// keep runs w: always, or each time that somebody follows its topic.
 func (s *Supervisor) keep(ctx context.Context, w Watch) {
-	waits := backoff.Backoff{First: retryFirst, Most: retryMost}
 	logger := s.logger.With("watch", w.Name, "topic", w.Topic)
-	logger.Info("watch started", "kind", w.Kind)
+	logger.Info("watch started", "kind", w.Kind, "on_demand", w.OnDemand)
+	waits := &backoff.Backoff{First: retryFirst, Most: retryMost}
+	if !w.OnDemand {
+		s.try(ctx, w, waits, logger)
+		return
+	}
+	for ctx.Err() == nil && s.await(ctx, w) == nil {
+		wanted, stop := context.WithCancel(ctx)
+		var leaving sync.WaitGroup
+		leaving.Go(func() {
+			defer stop()
+			s.whileFollowed(wanted, w.Topic)
+		})
+		parked := s.try(wanted, w, waits, logger)
+		stop()
+		leaving.Wait()
+		if parked {
+			return
+		}
+	}
+}
+
+// await returns when somebody follows the topic.
+func (s *Supervisor) await(ctx context.Context, w Watch) error {
+	s.rest(w)
+	return s.demand.Await(ctx, w.Topic, true)
+}
+
+// whileFollowed returns when nobody has followed the topic for a while.
+func (s *Supervisor) whileFollowed(ctx context.Context, t event.Topic) {
+	for s.demand.Await(ctx, t, false) == nil {
+		again, cancel := context.WithTimeout(ctx, linger)
+		err := s.demand.Await(again, t, true)
+		cancel()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// try runs w again and again, until ctx ends or no new try will help.
+func (s *Supervisor) try(ctx context.Context, w Watch, waits *backoff.Backoff, logger *slog.Logger) (parked bool) {
 	for {
+		var well time.Time // since when
 		err := runOnce(ctx, w, func(next time.Time) {
-			waits.Reset()
+			if well.IsZero() {
+				well = time.Now()
+			}
 			s.succeeded(ctx, w, next, logger)
 		})
 		if ctx.Err() != nil {
-			return
+			return false
+		}
+		// One that fails as soon as it works is not tried at once for ever.
+		if !well.IsZero() && time.Since(well) >= steady {
+			waits.Reset()
 		}
 		if _, park := errors.AsType[*ParkError](err); park {
 			s.failed(ctx, w, Parked, err, time.Time{}, logger)
-			return
+			return true
 		}
 		next := time.Now().Add(waits.Next())
 		if retry, ok := errors.AsType[*RetryError](err); ok && retry.After.After(next) {
@@ -96,7 +149,7 @@ func (s *Supervisor) keep(ctx context.Context, w Watch) {
 		select {
 		case <-time.After(time.Until(next)):
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
 }
@@ -138,6 +191,17 @@ func (s *Supervisor) failed(ctx context.Context, w Watch, state State, err error
 	s.publish(ctx, w, "watch.failed", data, logger)
 }
 
+// rest is the state of a watch that nobody wants. One that failed stays so
+// until it has worked again.
+func (s *Supervisor) rest(w Watch) {
+	s.mu.Lock()
+	failed := s.statuses[w.Name].State == Failed
+	s.mu.Unlock()
+	if !failed {
+		s.move(w, Standby, "on demand: nobody follows "+string(w.Topic), time.Time{})
+	}
+}
+
 // move sets the watch's state and returns the one before.
 func (s *Supervisor) move(w Watch, state State, reason string, next time.Time) (before State) {
 	s.mu.Lock()
@@ -150,7 +214,7 @@ func (s *Supervisor) move(w Watch, state State, reason string, next time.Time) (
 		status.State, status.Since = state, time.Now().UTC()
 	}
 	status.Reason, status.Next = reason, next
-	if status.Tries++; state == Running {
+	if status.Tries++; state == Running || state == Standby {
 		status.Tries = 0
 	}
 	return before

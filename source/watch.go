@@ -9,10 +9,11 @@ import (
 
 // Watch is one thing that is watched.
 type Watch struct {
-	Name  string
-	Topic event.Topic
-	Kind  string // "feed", ...
-	Run   Runner
+	Name     string
+	Topic    event.Topic
+	Kind     string // "feed", "mailbox", ...
+	OnDemand bool   // run only while somebody follows the topic
+	Run      Runner
 }
 
 // Runner reads what is watched until ctx ends or something goes wrong. An
@@ -46,6 +47,13 @@ type States interface {
 	State(ctx context.Context, watch string) ([]byte, error)
 }
 
+// Demand knows whether anybody follows a topic.
+type Demand interface {
+	// Await returns when somebody follows t or, if followed is false, when
+	// nobody does; or with ctx's error.
+	Await(ctx context.Context, t event.Topic, followed bool) error
+}
+
 // State of a watch.
 type State string
 
@@ -53,8 +61,9 @@ type State string
 const (
 	Starting State = "starting" // not heard of yet
 	Running  State = "running"
-	Failed   State = "failed" // it will be tried again
-	Parked   State = "parked" // it waits for a person
+	Failed   State = "failed"  // it will be tried again
+	Parked   State = "parked"  // it waits for a person
+	Standby  State = "standby" // on demand, and nobody follows its topic
 )
 
 // Status is a watch as people see it.
@@ -62,7 +71,7 @@ type Status struct {
 	Name   string      `json:"name"`
 	Kind   string      `json:"kind"`
 	Topic  event.Topic `json:"topic"`
-	State  State       `json:"state" enum:"starting,running,failed,parked"`
+	State  State       `json:"state" enum:"starting,running,failed,parked,standby"`
 	Reason string      `json:"reason,omitempty" doc:"Why it failed or is parked."`
 	Since  time.Time   `json:"since" doc:"When it came into this state."`
 	Next   time.Time   `json:"next,omitzero" doc:"When it looks, or is tried, again."`

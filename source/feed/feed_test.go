@@ -615,13 +615,11 @@ func TestConfigValidate(t *testing.T) {
 		want   string // "": it is fine
 	}{
 		{feed.Config{}, ""},
-		{feed.Config{Feed: "https://example.com/feed", Every: time.Hour, Backfill: 3}, ""},
+		{feed.Config{Feed: "https://example.com/feed"}, ""},
 		{feed.Config{Feed: "example.com/feed"}, "not an http"},
 		{feed.Config{Feed: "ftp://example.com/feed"}, "not an http"},
 		{feed.Config{Feed: "https://"}, "not an http"},
 		{feed.Config{Feed: "https://example.com/%zz"}, "not an http"},
-		{feed.Config{Feed: "https://example.com", Every: -1}, "negative"},
-		{feed.Config{Feed: "https://example.com", Backfill: -1}, "negative"},
 	}
 	for _, tt := range tests {
 		err := tt.config.Validate()
