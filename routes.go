@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/chappe/chappe/account"
+	chappejs "github.com/chappe/chappe/client" // client is what publish and tail use
 	"github.com/chappe/chappe/internal/problem"
 )
 
@@ -31,6 +32,8 @@ func (srv *server) routes() http.Handler {
 	mux.Handle("POST /login", timely(form(http.HandlerFunc(srv.console.LogIn))))
 	mux.Handle("POST /logout", timely(form(http.HandlerFunc(srv.console.LogOut))))
 	mux.Handle("GET /assets/", timely(http.StripPrefix("/assets", http.HandlerFunc(srv.console.Asset))))
+
+	mux.Handle("GET /chappe.js", timely(chappejs.Handler()))
 
 	mux.Handle("GET /healthz", timely(http.HandlerFunc(srv.healthz)))
 	mux.Handle("GET /readyz", timely(http.HandlerFunc(srv.readyz)))
