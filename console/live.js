@@ -1,18 +1,10 @@
 // Keeps the live page up to date from our own event stream.
 
+import { connect } from "../chappe.js";
+
 const maxRows = 200;
 
-/**
- * @typedef {object} CloudEvent
- * @property {string} id
- * @property {string} source
- * @property {string} type
- * @property {string} [subject]
- * @property {string} time
- * @property {string} topic
- * @property {string} [cursor]
- * @property {unknown} [data]
- */
+/** @typedef {import("../client/chappe.js").CloudEvent} CloudEvent */
 
 /**
  * The page's own element; it is always there.
@@ -143,36 +135,19 @@ pauseButton.addEventListener("click", () => {
 
 for (const time of rows.querySelectorAll("time")) time.textContent = clock.format(new Date(time.dateTime));
 
-const query = new URLSearchParams({ topic: table.dataset.topic ?? "**", after: table.dataset.cursor ?? "" });
-const stream = new EventSource(`v1/stream?${query}`);
-/** @type {number | undefined} */
-let silence;
-let heartbeat = 45;
-
-function heard() {
-  clearTimeout(silence);
-  say("Live", "live");
-  silence = window.setTimeout(stale, (heartbeat + 10) * 1000);
-}
-
-function stale() {
-  const at = clock.format(new Date());
-  if (stream.readyState === EventSource.CLOSED) say("Closed, reload the page to go on", "failed");
-  else say(`Stale since ${at}, trying again`, "waiting");
-}
-
-stream.addEventListener("message", (message) => {
-  heard();
-  receive(JSON.parse(message.data));
+let since = "";
+connect({
+  topics: table.dataset.topic ?? "**",
+  after: table.dataset.cursor,
+  onEvent: receive,
+  onState(state, info) {
+    if (info.reset) shown.textContent = "Some events are no longer kept; these are from now on";
+    if (state === "live") {
+      since = "";
+      return say("Live", "live");
+    }
+    if (state === "refused") return say("Closed, reload the page to go on", "failed");
+    since ||= clock.format(new Date());
+    say(state === "waiting" ? `Stale since ${since}, trying again` : "Connecting", "waiting");
+  },
 });
-stream.addEventListener("control", (message) => {
-  const control = JSON.parse(/** @type {MessageEvent<string>} */ (message).data);
-  if (control.control === "hello") heartbeat = control.heartbeat;
-  if (control.control === "reset") shown.textContent = "Some events are no longer kept; these are from now on";
-  if (control.control !== "drain" && control.control !== "error") heard();
-});
-stream.addEventListener("error", () => {
-  clearTimeout(silence);
-  stale();
-});
-say("Connecting", "waiting");
