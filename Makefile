@@ -53,7 +53,9 @@ unit: gcc ## tests without servers, with the race detector
 .PHONY: integration
 integration: gcc ## tests with real servers and a browser
 	@command -v chromium >/dev/null || .ci/install chromium
-	go test -race -shuffle=on -tags integration -run '^TestIntegration' -timeout 15m .
+	@command -v nginx >/dev/null || .ci/install nginx
+	@test -x /usr/lib/dovecot/imap -a -x /usr/lib/dovecot/lmtp || .ci/install dovecot-imapd dovecot-lmtpd
+	go test -race -shuffle=on -tags integration -run '^TestIntegration' -p 1 -timeout 15m . ./source/mailbox
 
 .PHONY: fuzz
 fuzz: ## fuzz each parser of foreign bytes for 20 seconds

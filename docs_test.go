@@ -137,14 +137,16 @@ func TestReadmeConfig(t *testing.T) {
 		t.Fatal("README.md has no configuration")
 	}
 	path := filepath.Join(t.TempDir(), "chappe.yaml")
-	if err := os.WriteFile(path, []byte(example), 0o600); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{path: example, filepath.Join(filepath.Dir(path), "alice.pw"): "secret\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s, err := (&flags{config: path}).load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Topics) != 3 || len(s.Watches) != 1 || s.Server.BaseURL == "" {
+	if len(s.Topics) != 3 || len(s.Watches) != 2 || s.Server.BaseURL == "" {
 		t.Errorf("the README's configuration is read as %+v", s)
 	}
 	var _ config.Validator = s

@@ -90,8 +90,9 @@ service lmtp {
 }
 `))
 
-// Start runs a Dovecot for those users until the test ends.
-func Start(t testing.TB, users ...string) *Server {
+// Start runs a Dovecot for those users until the test ends. The settings are
+// lines for its configuration.
+func Start(t testing.TB, settings string, users ...string) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("dovecot"); err != nil {
 		t.Fatal("dovecot is missing: install the Debian packages dovecot-imapd and dovecot-lmtpd")
@@ -120,6 +121,7 @@ func Start(t testing.TB, users ...string) *Server {
 	check(t, os.Chmod(filepath.Join(folder, "mail"), 0o777))
 	var text, passwords bytes.Buffer
 	check(t, config.Execute(&text, values))
+	text.WriteString(settings)
 	for _, name := range users {
 		fmt.Fprintf(&passwords, "%s:{PLAIN}%s\n", name, Password)
 	}

@@ -36,9 +36,11 @@ type watched struct {
 	after  event.Cursor  // all up to it was taken by next
 }
 
-func newWatched(t *testing.T, address string) *watched {
+// newWatched starts it, with settings for Dovecot; without an address it is
+// Dovecot's own.
+func newWatched(t *testing.T, settings, address string) *watched {
 	t.Helper()
-	w := &watched{t: t, server: dovecot.Start(t, "alice"), looked: make(chan struct{}, 1)}
+	w := &watched{t: t, server: dovecot.Start(t, settings, "alice"), looked: make(chan struct{}, 1)}
 	db, err := store.Open(t.Context(), t.TempDir())
 	check(t, err)
 	log, err := store.OpenLog(t.Context(), db, store.Options{Logger: slog.New(slog.DiscardHandler)})
@@ -152,7 +154,7 @@ func check(t testing.TB, err error) {
 }
 
 func TestIntegrationMailbox(t *testing.T) {
-	w := newWatched(t, "")
+	w := newWatched(t, "", "")
 	w.server.Deliver("alice", "there before")
 	stop := w.started()
 
@@ -205,12 +207,37 @@ func TestIntegrationMailbox(t *testing.T) {
 	}
 }
 
+// A server of the old days, without IDLE, CONDSTORE and ESEARCH, is asked.
+func TestIntegrationMailboxPolling(t *testing.T) {
+	w := newWatched(t, "imap_capability = IMAP4rev1 SASL-IR\n", "")
+	w.runner.Every = time.Second
+	w.server.Deliver("alice", "there before")
+	defer w.started()()
+	w.server.Deliver("alice", "first")
+	w.want(happened{"mail.received", "first", 2, "", 2})
+	w.server.Do("alice", `STORE 1:2 +FLAGS (\Seen)`)
+	w.want(happened{"mail.flags", "", 1, `\Seen`, 0}, happened{"mail.flags", "", 2, `\Seen`, 0})
+	w.server.Do("alice", `STORE 2 -FLAGS (\Seen)`)
+	w.want(happened{"mail.flags", "", 2, "", 1})
+	w.server.Do("alice", `STORE 1 +FLAGS (\Deleted)`, `EXPUNGE`)
+	got := w.next(1)
+	if got[0].Type == "mail.flags" { // if it was asked before it had gone
+		got = w.next(1)
+	}
+	if diff := cmp.Diff([]happened{{"mail.expunged", "", 1, "", 1}}, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	if n := strings.Count(w.server.Log(), "Login: user=<alice>"); n > 5 {
+		t.Errorf("%d logins, want one and those of the test", n)
+	}
+}
+
 // A link that is cut anywhere, again and again, and a Dovecot that is killed,
 // lose no mail and double none.
 func TestIntegrationMailboxCuts(t *testing.T) {
 	const mails, kills = 150, 3
 	cutter := newCutter(t)
-	w := newWatched(t, cutter.address)
+	w := newWatched(t, "", cutter.address)
 	cutter.setTarget(w.server.IMAP)
 	defer w.started()()
 	for n := range mails {
@@ -288,5 +315,32 @@ func (c *cutter) pass(conn net.Conn) {
 		c.mu.Lock()
 		c.n++
 		c.mu.Unlock()
+	}
+}
+
+// What strangers send arrives as text of bounded size, and hides no other mail.
+func TestIntegrationHostileMails(t *testing.T) {
+	w := newWatched(t, "", "")
+	defer w.started()()
+	fold := func(s string, n int) string { return strings.Repeat(s+"\r\n ", n) }
+	for name, text := range map[string]string{
+		"a subject of 3 MB":        "From: a@b.c\r\nSubject: " + fold(strings.Repeat("x", 900), 3300) + "end\r\n\r\n",
+		"a hundred thousand to":    "Subject: many\r\nTo: " + fold("someone@example.org,", 100_000) + "last@example.org\r\n\r\n",
+		"no head at all":           "\r\nbody\r\n",
+		"bytes of no charset":      "Subject: \xff\xfe\x80 caf\xe9\r\nFrom: \xe9 <a@b.c>\r\n\r\n",
+		"words that lie":           "Subject: =?utf-8?B?!!!!?= =?x-none?Q?=FF?= =?utf-8?Q?=00=0D=0AX-Injected:_1?=\r\n\r\n",
+		"a list that never ends":   "From: <<<<<((((((\"\r\nTo: " + strings.Repeat("a:", 5000) + "\r\nSubject: x\r\n\r\n",
+		"a date of the year 99999": "Date: Mon, 01 Jan 99999 00:00:00 +0000\r\nSubject: x\r\n\r\n",
+		"a body of 5 MB":           "Subject: large\r\n\r\n" + strings.Repeat(strings.Repeat("y", 998)+"\r\n", 5200),
+	} {
+		w.server.DeliverRaw("alice", text)
+		w.server.Deliver("alice", "after "+name)
+		got := w.next(2)
+		if got[0].Type != "mail.received" || len(got[0].Subject) > 998 || strings.ContainsAny(got[0].Subject, "\r\n\x00") {
+			t.Errorf("%s: %+v", name, got[0])
+		}
+		if got[1].Subject != "after "+name {
+			t.Errorf("after %s comes %+v", name, got[1])
+		}
 	}
 }
