@@ -130,7 +130,8 @@ func (c *checkpoint) gone(s *scan) (list []mail) {
 		there[m.uid] = true
 	}
 	for _, m := range c.Mails {
-		if covered := s.low <= 1 || m.uid() >= s.mails[0].uid; covered && !there[m.uid()] {
+		covered := s.low <= 1 || len(s.mails) > 0 && m.uid() >= s.mails[0].uid
+		if covered && !there[m.uid()] {
 			list = append(list, m)
 		}
 	}

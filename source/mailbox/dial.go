@@ -167,7 +167,7 @@ func explainTLS(a Address, err error) error {
 	if invalid, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("the certificate of %s is not to be trusted: %w; name the host as the certificate does, and have its authority among the system's", a.Host, invalid.Err)
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok && a.TLS {
 		return fmt.Errorf("port %s of %s does not speak TLS; write imap:// for STARTTLS", a.Port, a.Host)
 	}
 	return fmt.Errorf("TLS with %s: %w", a.Host, err)

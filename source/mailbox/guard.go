@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,6 +14,7 @@ import (
 const (
 	maxLine     = 64 << 10 // bytes
 	maxLiteral  = 1 << 20
+	maxLists    = 200     // begun in one answer; the library calls itself for a list within another
 	maxResponse = 4 << 20 // bytes in answer to one command
 	maxLines    = 20_000  // in answer to one command
 )
@@ -27,15 +28,13 @@ type guard struct {
 	mu      sync.Mutex
 	bytes   int // of this response
 	lines   int
-	line    []byte // the last bytes of the line, at most keep
-	length  int    // of the line
+	line    line
+	lists   int    // begun in the answer that the line belongs to
+	goesOn  bool   // the line follows a literal
 	literal int    // bytes of a literal that are to come
 	bye     string // what the server said at its end
 	fault   error  // why the connection was ended by us
 }
-
-// keep is how much of a line's end is remembered: a literal's size, a farewell.
-const keep = 256
 
 // allow begins a new response: it has this long, and the whole bounds.
 func (g *guard) allow(d time.Duration) {
@@ -49,18 +48,20 @@ func (g *guard) allow(d time.Duration) {
 func (g *guard) SetReadDeadline(time.Time) error { return nil }
 
 func (g *guard) Read(p []byte) (int, error) {
+	if _, fault := g.why(); fault != nil {
+		return g.fill(p, fault) // the library reads once more, and would wait
+	}
 	if len(g.greeting) > 0 {
 		n := copy(p, g.greeting)
 		g.greeting = g.greeting[n:]
 		return n, nil
 	}
 	n, err := g.Conn.Read(p)
-	expected := g.expected()
 	if fault := g.count(p[:n]); fault != nil {
-		n, err = 0, fault
+		return g.fill(p, fault)
 	}
-	if err != nil && n == 0 {
-		return g.fill(p, expected, err)
+	if n == 0 && err != nil {
+		return g.fill(p, err)
 	}
 	return n, err
 }
@@ -68,101 +69,94 @@ func (g *guard) Read(p []byte) (int, error) {
 // fill completes a literal that is cut, before it fails. The library hands a
 // literal to another goroutine than the one that reads on after an error, and
 // both would read at once; what they get is dropped, since no OK follows.
-func (g *guard) fill(p []byte, expected int, err error) (int, error) {
+func (g *guard) fill(p []byte, err error) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := min(len(p), expected)
+	n := min(len(p), g.literal)
 	if n == 0 {
 		return 0, err
 	}
 	clear(p[:n])
-	g.literal = expected - n
+	g.literal -= n
 	return n, nil
-}
-
-// expected is how much of a literal is to come.
-func (g *guard) expected() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.literal
 }
 
 // count follows lines and literals (RFC 9051 §4.3) as they pass.
 func (g *guard) count(p []byte) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.fault != nil {
-		return g.fault
-	}
+	before := g.literal
+	defer func() {
+		if g.fault != nil {
+			g.literal = before // p does not reach the library
+		}
+	}()
 	if g.bytes += len(p); g.bytes > maxResponse {
-		return g.end("%d bytes for one command", g.bytes)
+		g.end("%d bytes for one command", g.bytes)
 	}
 	for len(p) > 0 && g.fault == nil {
-		if g.literal > 0 {
-			n := min(g.literal, len(p))
-			g.literal -= n
-			p = p[n:]
-			continue
-		}
-		n := bytes.IndexByte(p, '\n') + 1
-		if n == 0 {
-			g.extend(p)
-			break
+		n := min(g.literal, len(p))
+		g.literal -= n
+		p = p[n:]
+		if n = bytes.IndexByte(p, '\n') + 1; n == 0 {
+			n = len(p)
 		}
 		g.extend(p[:n])
-		g.endLine()
 		p = p[n:]
 	}
 	return g.fault
 }
 
-// extend adds to the current line.
+// extend adds to the current line, and ends it where p does.
 func (g *guard) extend(p []byte) {
-	if g.length += len(p); g.length > maxLine {
-		_ = g.end("a line of %d bytes", g.length)
-		return
+	g.lists += g.line.add(p)
+	if g.lists > maxLists {
+		g.end("%d lists in one answer", g.lists)
 	}
-	if g.length <= keep {
-		g.line = append(g.line, p...)
-		return
+	if !g.goesOn && g.line.endless() {
+		g.end("a list among its capabilities")
 	}
-	g.line = append(g.line, p[max(0, len(p)-keep):]...)
-	g.line = append(g.line[:0], g.line[max(0, len(g.line)-keep):]...)
+	if g.line.length > maxLine {
+		g.end("a line of %d bytes", g.line.length)
+	}
+	if bytes.HasSuffix(p, []byte("\n")) {
+		g.endLine()
+	}
 }
 
 func (g *guard) endLine() {
-	line := bytes.TrimRight(g.line, "\r\n")
-	if g.length <= keep && len(line) >= 5 && bytes.EqualFold(line[:5], []byte("* BYE")) {
-		g.bye = clean(string(line[5:]), keep)
-	}
 	if g.lines++; g.lines > maxLines {
-		_ = g.end("%d lines for one command", g.lines)
+		g.end("%d lines for one command", g.lines)
 	}
-	if size := literalSize(line); size > maxLiteral {
-		_ = g.end("a literal of %d bytes", size)
+	if kind, text, isStatus := g.line.kind(); isStatus && !g.goesOn {
+		if kind == "BYE" {
+			g.bye = clean(text, keep)
+		}
+		if strings.HasPrefix(text, "[") && !g.line.bracket {
+			g.end("a code without end") // the library would look for it further on
+		}
 	} else {
-		g.literal = int(size)
+		g.literal, g.goesOn = g.line.announced()
+		if g.literal > maxLiteral {
+			g.end("a literal of more than %d bytes", maxLiteral)
+		}
+		if g.line.quoted {
+			g.end("a quoted string without end")
+		}
+		if kind == "SEARCH" && g.line.length > keep {
+			g.end("a list of mails nobody asked for") // the library keeps it, in quadratic time
+		}
 	}
-	g.line, g.length = g.line[:0], 0
+	if !g.goesOn {
+		g.lists = 0
+	}
+	g.line = line{start: g.line.start[:0]}
 }
 
-// literalSize reads the {123} that ends a line; 0 if none does.
-func literalSize(line []byte) uint64 {
-	i := bytes.LastIndexByte(line, '{')
-	if i < 0 || len(line) < i+3 || line[len(line)-1] != '}' {
-		return 0
+func (g *guard) end(format string, args ...any) {
+	if g.fault == nil {
+		g.fault = fmt.Errorf("the server sent "+format+", and is not listened to any more", args...)
 	}
-	digits := bytes.TrimSuffix(line[i+1:len(line)-1], []byte("+"))
-	size, err := strconv.ParseUint(string(digits), 10, 64)
-	if err != nil && len(digits) > 0 && digits[0] >= '0' && digits[0] <= '9' {
-		return maxLiteral + 1 // a number too large to read is too large
-	}
-	return size
-}
-
-func (g *guard) end(format string, args ...any) error {
-	g.fault = fmt.Errorf("the server sent "+format+", which is more than is taken", args...)
-	return g.fault
 }
 
 // why is what ended the connection, where it is known.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,7 +33,10 @@ type look struct {
 // is only noted.
 func (l *look) begin(ctx context.Context, opened *imap.SelectData) error {
 	c := l.checkpoint
-	l.whole = !l.session.modified || c.Modified == 0 || opened.HighestModSeq < c.Modified
+	if opened.HighestModSeq < c.Modified {
+		c.Modified = 0 // the folder was restored from a copy, or its changes are not numbered any more
+	}
+	l.whole = !l.session.modified || c.Modified == 0
 	if c.Address != "" && c.Validity == opened.UIDValidity {
 		return nil
 	}
@@ -102,7 +106,9 @@ func (l *look) report(ctx context.Context, s *scan, fresh, flagged []seen, gone 
 	c := l.checkpoint
 	var events []event.Event // fewer than a batch of the log may hold: there are at most window
 	for _, m := range flagged {
-		events = append(events, l.event("mail.flags", flagsData{about, m.uid, m.flags}))
+		data := flagsData{about, m.uid, m.flags}
+		data.fit(l.MaxData)
+		events = append(events, l.event("mail.flags", data))
 		c.flag(m.uid, m.bits)
 	}
 	for _, m := range gone {
@@ -130,7 +136,7 @@ func (l *look) receive(ctx context.Context, batch []seen, about folderData) erro
 		data.fit(l.MaxData)
 		e := l.event("mail.received", data)
 		e.ID, e.Subject = l.Address.mailID(l.checkpoint.Validity, m.uid), data.Subject
-		if t := answer.InternalDate; !t.IsZero() && t.Before(e.Time) {
+		if t := answer.InternalDate; !t.IsZero() && isTime(t) && t.Before(e.Time) {
 			e.Time = t.UTC()
 		}
 		events = append(events, e)
@@ -154,13 +160,28 @@ func (s *session) heads(batch []seen) (map[imap.UID]*imapclient.FetchMessageBuff
 	for _, m := range batch {
 		set.AddNum(imap.UID(m.uid))
 	}
-	answers, err := s.fetch(set, options)
-	for _, a := range answers {
-		heads[a.UID] = a
+	for range maxScans {
+		answers, err := s.fetch(set, options)
+		if refused(err) {
+			return s.headsOneByOne(batch)
+		}
+		if err != nil {
+			return nil, err
+		}
+		complete := true
+		for _, a := range answers {
+			complete = complete && len(a.BodySection) > 0
+			heads[a.UID] = a
+		}
+		if complete { // else it is as in page
+			break
+		}
 	}
-	if !refused(err) {
-		return heads, err
-	}
+	return heads, nil
+}
+
+func (s *session) headsOneByOne(batch []seen) (map[imap.UID]*imapclient.FetchMessageBuffer, error) {
+	heads := make(map[imap.UID]*imapclient.FetchMessageBuffer, len(batch))
 	if len(batch) == 1 {
 		heads[imap.UID(batch[0].uid)] = &imapclient.FetchMessageBuffer{}
 		return heads, nil
@@ -170,9 +191,7 @@ func (s *session) heads(batch []seen) (map[imap.UID]*imapclient.FetchMessageBuff
 		if err != nil {
 			return nil, err
 		}
-		for uid, a := range one {
-			heads[uid] = a
-		}
+		maps.Copy(heads, one)
 	}
 	return heads, nil
 }
@@ -200,6 +219,7 @@ func (d *receivedData) fit(limit int) {
 		func() { d.From = d.From[:min(1, len(d.From))] },
 		func() { d.Subject = clean(d.Subject, 100) },
 		func() { d.From, d.Flags, d.MessageID = d.From[:0], d.Flags[:0], "" },
+		func() { d.Subject = "" },
 	} {
 		if text, err := json.Marshal(d); err != nil || len(text) <= limit {
 			return
@@ -212,6 +232,13 @@ type flagsData struct {
 	folderData
 	UID   uint32      `json:"uid"`
 	Flags []imap.Flag `json:"flags"`
+}
+
+// fit leaves out the flags that are not watched, if they are too long for an event.
+func (d *flagsData) fit(limit int) {
+	if text, err := json.Marshal(d); err == nil && len(text) > limit {
+		d.Flags = slices.DeleteFunc(d.Flags, func(f imap.Flag) bool { return bits([]imap.Flag{f}) == 0 })
+	}
 }
 
 type expungedData struct {

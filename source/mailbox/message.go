@@ -42,17 +42,23 @@ type head struct {
 // parseHead reads header fields (RFC 5322), which may be cut anywhere, hold
 // bytes in any charset, and lie. What cannot be read is left out.
 func parseHead(raw []byte) head {
-	fields := unfold(raw)
+	fields := unfold(raw[:min(len(raw), maxHead)]) // a server may send more than it was asked for
 	h := head{
 		MessageID: clean(strings.Trim(fields["message-id"], "<> \t"), maxNameBytes),
 		From:      correspondents(fields["from"]), To: correspondents(fields["to"]),
 		Subject: clean(decode(fields["subject"]), maxSubject),
 	}
-	if date, err := stdmail.ParseDate(fields["date"]); err == nil && date.Year() > 0 && date.Year() < 10_000 {
+	if date, err := stdmail.ParseDate(fields["date"]); err == nil && isTime(date) {
 		date = date.UTC()
 		h.Date = &date
 	}
 	return h
+}
+
+// isTime reports whether an event can carry t: its year has four digits in UTC.
+func isTime(t time.Time) bool {
+	year := t.UTC().Year()
+	return year > 0 && year < 10_000
 }
 
 // unfold returns the first of each field, by its name in lower case, as UTF-8.
@@ -121,7 +127,7 @@ func correspondents(s string) []Correspondent {
 		return append(list, malformed(s))
 	}
 	for _, a := range parsed[:min(len(parsed), maxAddresses)] {
-		list = append(list, Correspondent{clean(a.Name, maxNameBytes), clean(a.Address, maxNameBytes)})
+		list = append(list, Correspondent{clean(decode(a.Name), maxNameBytes), clean(a.Address, maxNameBytes)})
 	}
 	return list
 }
@@ -140,7 +146,7 @@ func malformed(s string) Correspondent {
 // limit bytes.
 func clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' { // these two end lines
 			return ' '
 		}
 		return r

@@ -178,7 +178,7 @@ func TestDate(t *testing.T) {
 		{"Fri, 31 Dec 9999 23:59:59 +0000", "9999-12-31T23:59:59Z"},
 		{"Fri, 31 Dec 9999 23:59:59 -0100", ""}, // in UTC that is the year 10000
 		{"Mon, 01 Jan 0001 00:00:00 +0100", ""}, // in UTC that is the year 0
-		{"Sat, 21 Nov 2026 14:06:12 +9999", "2026-11-17T10:27:12Z"},
+		{"Sat, 21 Nov 2026 14:06:12 +9999", ""},
 	}
 	for _, tt := range tests {
 		h := parseHead([]byte(lines("Date: "+tt.field, "Subject: s")))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"sync"
 	"time"
 
@@ -27,6 +29,8 @@ type session struct {
 	idles    bool // the server tells us
 	modified bool // it numbers changes (CONDSTORE, RFC 7162)
 	counts   bool // it can count what a search finds (ESEARCH, RFC 4731)
+
+	before counts // what STATUS said before the last look, where the server is asked
 
 	news  chan struct{} // has a value when hints were given
 	mu    sync.Mutex
@@ -105,7 +109,15 @@ func (s *session) explain(err error) error {
 	case bye != "":
 		return fmt.Errorf("the server ended the session: %s", bye)
 	}
-	return fmt.Errorf("the connection broke: %w", err)
+	// Why the library stopped to read says more than that it is closed now.
+	cause := s.client.Close()
+	switch {
+	case cause != nil && !errors.Is(cause, net.ErrClosed):
+		err = cause
+	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("the connection broke: %s", clean(err.Error(), keep)) // it repeats what the server sent
 }
 
 // answerError is a command that the server did not do.
@@ -193,7 +205,7 @@ func (s *session) unseen() (uint32, error) {
 // idle returns when the server has told something, or an error (RFC 2177).
 func (s *session) idle(ctx context.Context) error {
 	for {
-		s.guard.allow(renewTime + answerTime)
+		s.guard.allow(answerTime)
 		command, err := s.client.Idle()
 		if _, answered := errors.AsType[*imap.Error](err); answered {
 			s.idles = false // it says it can, and does not: ask from now on
@@ -202,6 +214,7 @@ func (s *session) idle(ctx context.Context) error {
 		if err != nil {
 			return s.explain(err)
 		}
+		s.guard.allow(renewTime + answerTime)
 		renew := time.NewTimer(renewTime)
 		told := false
 		select {
@@ -222,25 +235,30 @@ func (s *session) idle(ctx context.Context) error {
 	}
 }
 
-// poll asks until something differs from the last answer: what there is for
-// servers without IDLE. asked is called before each wait.
+// poll asks until something differs from before the last look: what there is
+// for servers without IDLE. asked is called before each wait.
 func (s *session) poll(ctx context.Context, every time.Duration, asked func(next time.Time)) error {
-	before, err := s.status()
-	for err == nil {
+	for {
+		now, err := s.status()
+		if err != nil {
+			return err
+		}
+		if now != s.before {
+			s.before = now
+			s.tell(hints{flagged: true}) // what differs is seen by looking
+			return nil
+		}
+		s.guard.allow(every + answerTime)
 		asked(time.Now().Add(every))
 		select {
 		case <-time.After(every):
+		case <-s.news: // it told something when it was asked, that is not counted
+			return nil
 		case <-s.client.Closed():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		var now counts
-		if now, err = s.status(); err == nil && now != before {
-			s.tell(hints{flagged: true}) // what differs is seen by looking
-			return nil
-		}
 	}
-	return err
 }
 
 // counts is what STATUS says of a folder.
