@@ -37,7 +37,7 @@ func TestFlags(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			onEachKind(t, func(t *testing.T, caps string) {
+			onTwoKinds(t, func(t *testing.T, caps string) {
 				var want []string
 				if tt.want != "" {
 					want = []string{tt.want}

@@ -137,16 +137,19 @@ func TestToldForEver(t *testing.T) {
 
 // TestFlood holds that one who says too much is not listened to.
 func TestFlood(t *testing.T) {
-	floods := map[string]string{
-		"lines":    strings.Repeat("* 2 EXISTS\r\n", 30_000),
-		"a line":   "* OK " + strings.Repeat("x", 100_000),
-		"literals": strings.Repeat("* 1 FETCH (UID 1 BODY[] {1}\r\nx)\r\n", 30_000),
-		"lists":    "* 1 FETCH (BODYSTRUCTURE " + strings.Repeat("(", 50_000),
-		"searches": "* SEARCH" + strings.Repeat(" 1", 20_000) + "\r\n",
+	tests := []struct{ name, says, after string }{
+		{"lines", strings.Repeat("* 2 EXISTS\r\n", 50_000), "IDLE STATUS"},
+		{"literals", strings.Repeat("* 1 FETCH (UID 1 BODY[] {1}\r\nx)\r\n", 21_000), "FETCH"},
+		{"a line", "* OK " + strings.Repeat("x", 100_000), "IDLE FETCH STATUS EXAMINE AUTHENTICATE"},
+		{"a literal", "* 1 FETCH (UID 1 BODY[] {4294967295}\r\n", "IDLE FETCH STATUS EXAMINE AUTHENTICATE"},
+		{"lists", "* 1 FETCH (BODYSTRUCTURE " + strings.Repeat("(", 50_000), "IDLE FETCH STATUS EXAMINE AUTHENTICATE"},
+		{"searches", "* SEARCH" + strings.Repeat(" 1", 20_000) + "\r\n", "IDLE FETCH STATUS EXAMINE AUTHENTICATE"},
+		{"a list among capabilities", "* CAPABILITY (\r\n", "IDLE FETCH STATUS EXAMINE AUTHENTICATE"},
 	}
-	for name, flood := range floods {
-		for _, verb := range []string{"IDLE", "FETCH", "STATUS", "EXAMINE", "UID FETCH", "AUTHENTICATE"} {
-			t.Run(name+" after "+verb, func(t *testing.T) {
+	for _, tt := range tests {
+		for _, verb := range strings.Fields(tt.after) {
+			t.Run(tt.name+" after "+verb, func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					s, m := newServer("a"), &memory{}
 					s.caps = bareCaps
@@ -157,13 +160,11 @@ func TestFlood(t *testing.T) {
 						if verb == "IDLE" {
 							c.send("+ idling")
 						}
-						c.send(flood)
+						c.send(tt.says)
 						return true
 					})
-					r := newRunner(s, m)
-					r.Backfill = 1
 					started := time.Now()
-					err := start(t, s, r).fails()
+					err := start(t, s, newRunner(s, m)).fails()
 					if !strings.Contains(err.Error(), "is not listened to any more") {
 						t.Errorf("Run = %v, want what was too much", err)
 					}
@@ -240,6 +241,7 @@ func TestEnds(t *testing.T) {
 	for _, tt := range tests {
 		for _, verb := range []string{"IDLE", "FETCH", "UID FETCH", "SEARCH", "EXAMINE", "AUTHENTICATE"} {
 			t.Run(tt.name+" after "+verb, func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					s, m := newServer("a"), &memory{}
 					s.hook = once(verb, func(c *talk, _, _ string) bool {

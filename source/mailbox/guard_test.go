@@ -294,15 +294,15 @@ func TestLibraryIsBounded(t *testing.T) {
 	}{
 		{"a huge literal", "* 1 FETCH (UID 1 BODY[HEADER] {4294967295}\r\n", "a literal of"},
 		{"a huge unasked literal", "* 9 FETCH (UID 9 BODY[HEADER] {4294967295}\r\n", "a literal of"},
-		{"tiny literals", "* 1 FETCH (UID 1 " + strings.Repeat("BODY[HEADER] {1}\r\nx ", 200_000), "lines for one command"},
-		{"tiny answers", strings.Repeat("* 1 FETCH (UID 1 BODY[HEADER] {1}\r\nx)\r\n", 200_000), "lines for one command"},
-		{"expunges", strings.Repeat("* 1 EXPUNGE\r\n", 200_000), "lines for one command"},
+		{"tiny literals", "* 1 FETCH (UID 1 " + strings.Repeat("BODY[HEADER] {1}\r\nx ", 25_000), "lines for one command"},
+		{"tiny answers", strings.Repeat("* 1 FETCH (UID 1 BODY[HEADER] {1}\r\nx)\r\n", 25_000), "lines for one command"},
+		{"expunges", strings.Repeat("* 1 EXPUNGE\r\n", 25_000), "lines for one command"},
 		{"lists in lists", "* 1 FETCH (UID 1 BODYSTRUCTURE " + strings.Repeat("(", 60_000), "lists in one answer"},
 		{"lists in lists in a literal that is none", hidden("* OK x {%d}\r\n"), "lists in one answer"},
 		{"lists in lists in a literal that is quoted", hidden("* 1 FETCH (BODYSTRUCTURE (\"x {%d}\r\n\" \"y\" NIL NIL NIL \"7bit\" 1))\r\n"), "a quoted string without end"},
 		{"lists in lists in a literal behind a code", hidden("* OK [X {%d}\r\n]\r\n"), "a code without end"},
-		{"flags", "* 1 FETCH (UID 1 FLAGS (" + strings.Repeat("a ", 100_000), "a line of"},
-		{"capabilities", "* CAPABILITY " + strings.Repeat("A ", 200_000) + "\r\n", "a line of"},
+		{"flags", "* 1 FETCH (UID 1 FLAGS (" + strings.Repeat("a ", 40_000), "a line of"},
+		{"capabilities", "* CAPABILITY " + strings.Repeat("A ", 40_000) + "\r\n", "a line of"},
 		{"a megabyte, and again", "* 1 FETCH (UID 1 " + strings.Repeat("BODY[HEADER] {1048576}\r\n"+strings.Repeat("x", maxLiteral)+" ", 8), "bytes for one command"},
 	}
 	for _, tt := range tests {

@@ -262,6 +262,7 @@ const (
 func onEachKind(t *testing.T, test func(t *testing.T, caps string)) {
 	for _, caps := range []string{bareCaps, idleCaps, bareCaps + " CONDSTORE", bareCaps + " ESEARCH", idleCaps + " CONDSTORE", allCaps} {
 		t.Run(strings.TrimPrefix(caps, "IMAP4rev1 "), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { test(t, caps) })
 		})
 	}
@@ -272,6 +273,7 @@ func onEachKind(t *testing.T, test func(t *testing.T, caps string)) {
 func onTwoKinds(t *testing.T, test func(t *testing.T, caps string)) {
 	for _, caps := range []string{bareCaps, allCaps} {
 		t.Run(strings.TrimPrefix(caps, "IMAP4rev1 "), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { test(t, caps) })
 		})
 	}
