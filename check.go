@@ -43,7 +43,11 @@ func check(ctx context.Context, p program, args []string) error {
 	}
 	report("descriptors", checkDescriptors(s))
 	if hook := s.Access.Hook; hook.URL != "" {
-		report("access hook", account.NewHook(hook, s.client(hook.URL), slog.New(slog.DiscardHandler), nil).Check(ctx))
+		err := account.NewHook(hook, s.client(hook.URL), slog.New(slog.DiscardHandler), nil).Check(ctx)
+		if err != nil {
+			err = fmt.Errorf("%w; start the application, or correct access.hook.url: it is to answer JSON, or 401", err)
+		}
+		report("access hook", err)
 	}
 	sources := newSources(s, noStates{}, printing{func([]byte) error { return nil }}, slog.New(slog.DiscardHandler))
 	for _, w := range s.Watches {

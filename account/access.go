@@ -53,7 +53,12 @@ func (a *Access) Identify(r *http.Request) (*Identity, error) {
 		return a.byAuthorization(r)
 	}
 	if cookie := consoleCookie(r); cookie != "" && a.Origins.fromOurPages(r) {
-		return a.byAPIToken(r.Context(), cookie)
+		id, err := a.byAPIToken(r.Context(), cookie)
+		// Cookies know no ports: it may be another server's on this host, and
+		// must not keep the application's own from being looked at.
+		if _, refused := errors.AsType[*AuthError](err); !refused || a.Hook == nil {
+			return id, err
+		}
 	}
 	c := credentialsOf(r)
 	if c.cookie == "" || !a.hookDecides(r) {
@@ -78,7 +83,7 @@ func (a *Access) byAuthorization(r *http.Request) (id *Identity, err error) {
 	token = strings.TrimSpace(token)
 	switch {
 	case !strings.EqualFold(scheme, "Bearer"):
-		err = refuse("token-invalid", "Authorization has the scheme %q; send: Bearer, a space and the token", scheme)
+		err = refuse("token-invalid", "Authorization has another scheme than Bearer; send: Bearer, a space and the token")
 	case strings.HasPrefix(token, tokenPrefix):
 		return a.byAPIToken(r.Context(), token)
 	default:

@@ -342,6 +342,8 @@ func TestHookOrder(t *testing.T) {
 		{"both cookies on our page", []string{"Cookie", both, "Sec-Fetch-Site", "same-origin"}, "guest", 0},
 		{"both cookies on a listed page", []string{"Cookie", both, "Sec-Fetch-Site", "cross-site", "Origin", "https://app.example"}, "alice", 0}, // as session=1 alone
 		{"console's cookie on a listed page", []string{"Cookie", own, "Sec-Fetch-Site", "cross-site", "Origin", "https://app.example"}, "anonymous", 0},
+		{"another server's console cookie beside it", []string{"Cookie", "session=7; chappe=chp_x", "Sec-Fetch-Site", "same-origin"}, "alice", 1},
+		{"another server's console cookie alone", []string{"Cookie", "chappe=chp_x", "Sec-Fetch-Site", "same-origin"}, "anonymous", 0},
 		{"ticket", []string{"ticket", ticket, "Cookie", "session=6"}, "bob", 0},
 		{"ticket and token", []string{"ticket", ticket, "Authorization", "Bearer opaque2"}, "alice", 1},
 		{"wrong ticket", []string{"ticket", "x", "Cookie", "session=6"}, "ticket-invalid", 0},
