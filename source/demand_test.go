@@ -138,6 +138,28 @@ func TestOnDemandFailure(t *testing.T) {
 	})
 }
 
+// Whoever comes and goes, a feed is not asked before its time.
+func TestOnDemandKeepsItsInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &runner{run: func(ctx context.Context, _ int, report source.Report) error {
+			report(time.Now().Add(time.Hour))
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		_, f, _ := demanded(t, r)
+		for range 30 { // two hours of visits
+			f.set(true)
+			time.Sleep(2 * time.Minute)
+			f.set(false)
+			time.Sleep(2 * time.Minute)
+		}
+		times := r.times()
+		if len(times) != 2 || times[1].Sub(times[0]) < time.Hour {
+			t.Errorf("asked at %v, want twice, an hour apart", times)
+		}
+	})
+}
+
 // One that is parked stays so, whoever comes.
 func TestOnDemandParked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

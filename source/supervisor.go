@@ -81,9 +81,9 @@ func (s *Supervisor) Statuses() []Status {
 func (s *Supervisor) keep(ctx context.Context, w Watch) {
 	logger := s.logger.With("watch", w.Name, "topic", w.Topic)
 	logger.Info("watch started", "kind", w.Kind, "on_demand", w.OnDemand)
-	waits := &backoff.Backoff{First: retryFirst, Most: retryMost}
+	t := &tries{waits: backoff.Backoff{First: retryFirst, Most: retryMost}}
 	if !w.OnDemand {
-		s.try(ctx, w, waits, logger)
+		s.try(ctx, w, t, logger)
 		return
 	}
 	for ctx.Err() == nil && s.await(ctx, w) == nil {
@@ -93,7 +93,7 @@ func (s *Supervisor) keep(ctx context.Context, w Watch) {
 			defer stop()
 			s.whileFollowed(wanted, w.Topic)
 		})
-		parked := s.try(wanted, w, waits, logger)
+		parked := s.try(wanted, w, t, logger)
 		stop()
 		leaving.Wait()
 		if parked {
@@ -120,14 +120,26 @@ func (s *Supervisor) whileFollowed(ctx context.Context, t event.Topic) {
 	}
 }
 
+// tries are what is known of the runs of a watch.
+type tries struct {
+	waits backoff.Backoff
+	due   time.Time // not before: whoever comes and goes, nothing is asked more often
+}
+
 // try runs w again and again, until ctx ends or no new try will help.
-func (s *Supervisor) try(ctx context.Context, w Watch, waits *backoff.Backoff, logger *slog.Logger) (parked bool) {
+func (s *Supervisor) try(ctx context.Context, w Watch, t *tries, logger *slog.Logger) (parked bool) {
 	for {
+		select {
+		case <-time.After(time.Until(t.due)):
+		case <-ctx.Done():
+			return false
+		}
 		var well time.Time // since when
 		err := runOnce(ctx, w, func(next time.Time) {
 			if well.IsZero() {
 				well = time.Now()
 			}
+			t.due = next
 			s.succeeded(ctx, w, next, logger)
 		})
 		if ctx.Err() != nil {
@@ -135,22 +147,17 @@ func (s *Supervisor) try(ctx context.Context, w Watch, waits *backoff.Backoff, l
 		}
 		// One that fails as soon as it works is not tried at once for ever.
 		if !well.IsZero() && time.Since(well) >= steady {
-			waits.Reset()
+			t.waits.Reset()
 		}
 		if _, park := errors.AsType[*ParkError](err); park {
 			s.failed(ctx, w, Parked, err, time.Time{}, logger)
 			return true
 		}
-		next := time.Now().Add(waits.Next())
-		if retry, ok := errors.AsType[*RetryError](err); ok && retry.After.After(next) {
-			next = retry.After
+		t.due = time.Now().Add(t.waits.Next())
+		if retry, ok := errors.AsType[*RetryError](err); ok && retry.After.After(t.due) {
+			t.due = retry.After
 		}
-		s.failed(ctx, w, Failed, err, next, logger)
-		select {
-		case <-time.After(time.Until(next)):
-		case <-ctx.Done():
-			return false
-		}
+		s.failed(ctx, w, Failed, err, t.due, logger)
 	}
 }
 
@@ -183,11 +190,12 @@ func (s *Supervisor) failed(ctx context.Context, w Watch, state State, err error
 		logger.Debug("watch failed again", "err", err, "next", next)
 		return
 	}
-	logger.Warn("watch failed", "state", state, "err", err, "next", next)
 	data := map[string]any{"watch": w.Name, "state": state, "reason": err.Error()}
 	if !next.IsZero() {
 		data["next"] = next.UTC()
+		logger = logger.With("next", next)
 	}
+	logger.Warn("watch failed", "state", state, "err", err)
 	s.publish(ctx, w, "watch.failed", data, logger)
 }
 
@@ -195,7 +203,9 @@ func (s *Supervisor) failed(ctx context.Context, w Watch, state State, err error
 // until it has worked again.
 func (s *Supervisor) rest(w Watch) {
 	s.mu.Lock()
-	failed := s.statuses[w.Name].State == Failed
+	status := s.statuses[w.Name]
+	failed := status.State == Failed
+	status.Next = time.Time{} // when somebody comes
 	s.mu.Unlock()
 	if !failed {
 		s.move(w, Standby, "on demand: nobody follows "+string(w.Topic), time.Time{})
