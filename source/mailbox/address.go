@@ -26,6 +26,9 @@ type Config struct {
 // Validate checks the address.
 func (c Config) Validate() error {
 	if c.IMAP == "" {
+		if c.PasswordFile != "" || c.Insecure {
+			return errors.New("password_file and insecure are for mailboxes; name one as imap: imaps://user@host/folder")
+		}
 		return nil // another kind of watch
 	}
 	if _, err := ParseAddress(c.IMAP); err != nil {
@@ -61,6 +64,9 @@ func ParseAddress(raw string) (Address, error) {
 	}
 	if _, has := u.User.Password(); has {
 		return Address{}, errors.New("it holds a password, which would be shown and logged; put that into a file, or into CHAPPE_PASSWORD for chappe watch")
+	}
+	if _, err := netip.ParseAddr(u.Hostname()); err != nil && strings.Contains(u.Hostname(), ":") {
+		return Address{}, errors.New("its host has a colon and is no IPv6 address")
 	}
 	a := Address{
 		User: u.User.Username(), Host: strings.ToLower(u.Hostname()), Port: u.Port(),
@@ -106,10 +112,13 @@ func (a Address) String() string {
 
 func (a Address) hostPort() string { return net.JoinHostPort(a.Host, a.Port) }
 
-// mailID names one mail in the manner of RFC 5092 §4. Scheme and port are left
-// out: another way to the same mail does not make it another.
+// mailbox names the folder in the manner of RFC 5092. Scheme and port are left
+// out: another way to the same mailbox does not make it another.
+func (a Address) mailbox() string { return a.User + "@" + a.Host + "/" + a.Folder }
+
+// mailID names one mail (RFC 5092 §4).
 func (a Address) mailID(validity, uid uint32) string {
-	return fmt.Sprintf("%s@%s/%s;UIDVALIDITY=%d/;UID=%d", a.User, a.Host, a.Folder, validity, uid)
+	return fmt.Sprintf("%s;UIDVALIDITY=%d/;UID=%d", a.mailbox(), validity, uid)
 }
 
 // onThisMachine reports whether the bytes never leave it.

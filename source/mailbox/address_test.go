@@ -66,6 +66,8 @@ func TestParseAddressRefuses(t *testing.T) {
 		{"imaps:alice@mail.example", "not an address"},
 		{"imaps://alice@/INBOX", "not an address"},
 		{"imaps://alice@:993/INBOX", "not an address"},
+		{"imaps://alice@mail::/INBOX", "no IPv6 address"},
+		{"imaps://alice@[mail:1]/INBOX", "an"},
 		{"imaps://mail.example/INBOX", "no user"},
 		{"imaps://@mail.example/INBOX", "no user"},
 		{"imaps://alice:" + secret + "@mail.example", "password"},
@@ -155,7 +157,8 @@ func TestConfigValidate(t *testing.T) {
 		want   string // "": it is fine
 	}{
 		{Config{}, ""},
-		{Config{PasswordFile: "pw"}, ""}, // of another kind of watch; nothing here says it is wrong
+		{Config{PasswordFile: "pw"}, "are for mailboxes"},
+		{Config{Insecure: true}, "are for mailboxes"},
 		{Config{IMAP: "imaps://alice@mail.example", PasswordFile: "pw"}, ""},
 		{Config{IMAP: "imap://alice@mail.example", PasswordFile: "pw", Insecure: true}, ""},
 		{Config{IMAP: "imaps://alice@mail.example"}, "password_file is missing"},

@@ -229,6 +229,58 @@ func TestExpungedUnknown(t *testing.T) {
 	})
 }
 
+// TestOlderMailsHaveTheirTurn holds that the flags of the newest mails are
+// compared, even of those that were not among them before.
+func TestOlderMailsHaveTheirTurn(t *testing.T) {
+	onTwoKinds(t, func(t *testing.T, caps string) {
+		s, m := newServer(), &memory{}
+		s.caps = caps
+		for range 1010 {
+			s.deliver("n")
+		}
+		w := start(t, s, newRunner(s, m))
+		w.settle()
+		m.take()
+		s.expunge(1006, 1007, 1008, 1009, 1010)
+		s.flag(5, `\Flagged`) // it was not known then
+		w.settle()
+		m.want(t, "the newest", "expunged 1006", "expunged 1007", "expunged 1008", "expunged 1009", "expunged 1010")
+		s.flag(5, `\Seen`)
+		s.flag(6, `\Seen`)
+		s.expunge(7)
+		w.settle()
+		m.want(t, "older ones", `flags 6 \Seen`, "expunged 7")
+		s.expunge(s.deliver("n"))
+		s.flag(5)
+		w.settle()
+		w.stop()
+		m.want(t, "one more", "flags 5")
+		look(t, s, m)
+		m.want(t, "told already")
+	})
+}
+
+// TestWindowFillsUp holds that older mails take the places of those that have gone.
+func TestWindowFillsUp(t *testing.T) {
+	onTwoKinds(t, func(t *testing.T, caps string) {
+		s, m := newServer(), &memory{}
+		s.caps = caps
+		for range 1500 {
+			s.deliver("n")
+		}
+		w := start(t, s, newRunner(s, m))
+		w.settle()
+		for uid := uint32(701); uid <= 1500; uid++ {
+			s.expunge(uid)
+		}
+		w.settle()
+		m.take()
+		s.flag(300, `\Seen`)
+		w.settle()
+		m.want(t, "one that was beyond the window", `flags 300 \Seen`)
+	})
+}
+
 // TestNothingIsAnswered holds a server that counts mails and tells none.
 func TestNothingIsAnswered(t *testing.T) {
 	onTwoKinds(t, func(t *testing.T, caps string) {
@@ -535,6 +587,38 @@ func TestSameCheckpointIsNotWritten(t *testing.T) {
 		look(t, s, m)
 		if batches := m.take(); len(batches) != 0 {
 			t.Errorf("%d batches where nothing has changed", len(batches))
+		}
+		s.deliver("b")
+		s.flag(1, `\Seen`)
+		look(t, s, m)
+		m.want(t, "news", "received 2", `flags 1 \Seen`)
+		look(t, s, m)
+		if batches := m.take(); len(batches) != 0 {
+			t.Errorf("%d batches where nothing has changed since", len(batches))
+		}
+	})
+}
+
+// TestAsksForChangesOnly holds what a look costs where changes are numbered.
+func TestAsksForChangesOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, m := newServer("a", "b"), &memory{}
+		w := start(t, s, newRunner(s, m))
+		w.settle()
+		s.commands()
+		s.deliver("c")
+		w.settle()
+		w.stop()
+		var verbs []string
+		for _, command := range s.commands() {
+			verb, args, _ := strings.Cut(strings.TrimPrefix(command, "UID "), " ")
+			verbs = append(verbs, verb)
+			if verb == "FETCH" && !strings.HasPrefix(command, "UID") && (!strings.HasPrefix(args, "1:3 (") || !strings.HasSuffix(args, ") (CHANGEDSINCE 3)")) {
+				t.Errorf("it asks for %s", args)
+			}
+		}
+		if diff := cmp.Diff([]string{"FETCH", "SEARCH", "FETCH", "IDLE"}, verbs); diff != "" {
+			t.Errorf("commands of a look (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -56,7 +56,8 @@ func (r *Runner) load(ctx context.Context) (*checkpoint, error) {
 			return nil, fmt.Errorf("the checkpoint cannot be read: %w", err)
 		}
 	}
-	if c.Address != r.Address.String() {
+	if c.Address != "" && c.Address != r.Address.mailbox() {
+		r.Logger.Warn("checkpoint was dropped, it is of another mailbox", "watch", r.Name, "was", c.Address, "is", r.Address.mailbox())
 		return &checkpoint{}, nil
 	}
 	return c, nil
@@ -99,6 +100,16 @@ func (c *checkpoint) add(uid, flags uint32) {
 	c.Mails = append(c.Mails, mail{uid, flags})
 	c.Mails = c.Mails[max(0, len(c.Mails)-window):]
 	c.Next = max(c.Next, uid+1)
+}
+
+// keep takes the newest of all that are there: older ones have their turn when
+// newer ones have gone.
+func (c *checkpoint) keep(mails []seen) {
+	mails = mails[max(0, len(mails)-window):]
+	c.Mails = make([]mail, len(mails))
+	for i, m := range mails {
+		c.Mails[i] = mail{m.uid, m.bits}
+	}
 }
 
 func (c *checkpoint) flag(uid, flags uint32) {

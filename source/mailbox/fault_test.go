@@ -61,6 +61,35 @@ func TestPolling(t *testing.T) {
 	}
 }
 
+// TestSilentPolling holds a server that tells nothing when it is asked whether
+// there is something: STATUS alone says so. A change between the look and the
+// first STATUS is noticed, too.
+func TestSilentPolling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, m := newServer("a", "b", "c"), &memory{}
+		s.caps = bareCaps
+		s.hook = answers("NOOP", "TAG OK nothing")
+		w := start(t, s, newRunner(s, m))
+		w.settle()
+		m.take()
+		s.flag(2, `\Seen`)
+		time.Sleep(time.Minute + time.Second)
+		m.want(t, "while connected", `flags 2 \Seen`)
+		w.stop()
+
+		first := once("STATUS", func(*talk, string, string) bool {
+			s.flag(3, `\Seen`)
+			return false
+		})
+		silent := s.hook
+		s.hook = func(c *talk, tag, verb, args string) bool {
+			return silent(c, tag, verb, args) || first(c, tag, verb, args)
+		}
+		look(t, s, m)
+		m.want(t, "after the look", `flags 3 \Seen`)
+	})
+}
+
 // TestIdleRefused holds a server that says it can tell, and then does not.
 func TestIdleRefused(t *testing.T) {
 	for _, answer := range []string{"TAG NO not now", "TAG BAD what?"} {
@@ -75,7 +104,7 @@ func TestIdleRefused(t *testing.T) {
 			}
 			s.deliver("b")
 			s.flag(1, `\Flagged`)
-			time.Sleep(time.Minute)
+			time.Sleep(time.Minute + time.Second)
 			m.want(t, answer, "received 2", `flags 1 \Flagged`)
 			if n := s.count("IDLE"); n != 1 {
 				t.Errorf("%s: it tries %d times", answer, n)

@@ -66,7 +66,7 @@ func converse(t *testing.T, m *memory, says []byte) error {
 	}()
 	r := newRunner(newServer(), m)
 	r.Backfill, r.MaxData = 1, 1024
-	r.Dial = func(context.Context, string, string) (net.Conn, error) { return addressed{here, home}, nil }
+	r.Dial = func(context.Context, string, string) (net.Conn, error) { return addressed{here, home, nil}, nil }
 	return r.Run(t.Context(), func(time.Time) {})
 }
 

@@ -224,6 +224,22 @@ func (w *run) fails() error {
 	if w.err == nil || errors.Is(w.err, context.Canceled) {
 		w.t.Errorf("Run = %v, want a reason", w.err)
 	}
+	synctest.Wait()
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	for _, c := range w.server.talks {
+		select {
+		case <-c.ended:
+		default:
+			w.t.Errorf("Run = %v, and its connection is open still", w.err)
+		}
+	}
+	closed := w.server.closed.Load()
+	w.cancel()
+	synctest.Wait()
+	if w.server.closed.Load() != closed {
+		w.t.Errorf("Run = %v, and its context keeps the connection still", w.err)
+	}
 	return w.err
 }
 

@@ -68,19 +68,26 @@ func TestLogInRefused(t *testing.T) {
 func TestFolderRefused(t *testing.T) {
 	tests := []struct {
 		answer string
+		list   string // what LIST says
 		parked bool
 		want   string
 	}{
-		{"NO [NONEXISTENT] no such mailbox", true, `"INBOX" cannot be opened: no such mailbox; correct the folder`},
-		{"NO [NOPERM] not yours", true, "not yours"},
-		{"NO [UNAVAILABLE] not now", false, "not now"},
-		{"NO locked", false, "locked"},
-		{"BAD what?", false, "BAD: what?"},
+		{"NO [NONEXISTENT] no such mailbox", "", true, `"INBOX" cannot be opened: no such mailbox; correct the folder`},
+		{"NO [NOPERM] not yours", "", true, "not yours"},
+		{"NO [UNAVAILABLE] not now", "TAG OK done", false, "not now"},
+		{"NO no such mailbox", "TAG OK done", true, "no such mailbox; correct the folder"},
+		{"NO locked", "* LIST () \"/\" INBOX\r\nTAG OK done", false, "locked"},
+		{"NO locked", "TAG NO", false, "locked"},
+		{"NO locked", "TAG BAD what?", false, "locked"},
+		{"BAD what?", "TAG OK done", false, "BAD: what?"},
 	}
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
 			s, m := newServer("a"), &memory{}
-			s.hook = answers("EXAMINE", "TAG "+tt.answer)
+			examine, list := answers("EXAMINE", "TAG "+tt.answer), answers("LIST", tt.list)
+			s.hook = func(c *talk, tag, verb, args string) bool {
+				return examine(c, tag, verb, args) || list(c, tag, verb, args)
+			}
 			err := start(t, s, newRunner(s, m)).fails()
 			if isParked(err) != tt.parked || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s: Run = %v, parked: %v; want %q, %v", tt.answer, err, isParked(err), tt.want, tt.parked)

@@ -41,7 +41,7 @@ func (l *look) begin(ctx context.Context, opened *imap.SelectData) error {
 		return nil
 	}
 	first, was := c.Address == "", c.Validity
-	*c = checkpoint{Address: l.Address.String(), Validity: opened.UIDValidity}
+	*c = checkpoint{Address: l.Address.mailbox(), Validity: opened.UIDValidity}
 	l.whole = true
 	s, err := l.scan(1)
 	if err != nil {
@@ -80,15 +80,27 @@ func (l *look) compare(ctx context.Context, h hints) error {
 	if l.whole {
 		gone = c.gone(s)
 	}
-	l.whole = false
 	if len(fresh)+len(flagged)+len(gone) > 0 {
 		return l.report(ctx, s, fresh, flagged, gone)
 	}
-	if c.Count == s.count && c.Modified == s.highest {
+	if !l.settle(s) {
 		return nil
 	}
-	c.Count, c.Modified = s.count, s.highest
 	return l.publish(ctx, nil)
+}
+
+// settle notes in the checkpoint what a scan saw, when that is told, and
+// reports whether it is news.
+func (l *look) settle(s *scan) (news bool) {
+	c := l.checkpoint
+	kept := len(c.Mails)
+	if l.whole && len(s.mails) >= min(window, int(s.count)) {
+		c.keep(s.mails)
+	}
+	l.whole = false
+	news = c.Count != s.count || c.Modified != s.highest || len(c.Mails) != kept
+	c.Count, c.Modified = s.count, s.highest
+	return news
 }
 
 // report publishes the new mails, batch by batch, then what became of the known
@@ -115,7 +127,7 @@ func (l *look) report(ctx context.Context, s *scan, fresh, flagged []seen, gone 
 		events = append(events, l.event("mail.expunged", expungedData{about, m.uid()}))
 		c.drop(m.uid())
 	}
-	c.Count, c.Modified = s.count, s.highest
+	l.settle(s)
 	return l.publish(ctx, events)
 }
 

@@ -146,7 +146,7 @@ func malformed(s string) Correspondent {
 // limit bytes.
 func clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' { // these two end lines
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) { // which end lines, or turn them round
 			return ' '
 		}
 		return r

@@ -50,6 +50,7 @@ func TestSubject(t *testing.T) {
 		{"not a field", "no colon here\r\n not folded\r\nSubject: yes", "yes"},
 		{"header injection by a word", "Subject: =?utf-8?Q?a=0D=0ABcc:_x=00=1B[2J?=", "a  Bcc: x  [2J"},
 		{"bare CR, NUL, ESC, DEL, C1", "Subject: a\rb\x00c\x1b[31md\x7fe\u0085f", "a b c [31md e f"},
+		{"what turns a line round", "Subject: abc\u202Efdp.exe\u2066\u200F", "abc fdp.exe"},
 		{"line separators", "Subject: a\u2028b\u2029c", "a b c"},
 	}
 	for _, tt := range tests {

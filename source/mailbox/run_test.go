@@ -184,6 +184,9 @@ func TestThousandsCameWhileAway(t *testing.T) {
 			if len(b.Events) > 50 {
 				t.Errorf("a batch of %d", len(b.Events))
 			}
+			if len(b.Checkpoint.State) > 20<<10 {
+				t.Errorf("a checkpoint of %d bytes", len(b.Checkpoint.State))
+			}
 		}
 		m.want(t, "mails", received(3, 3002))
 		s.flag(3002, `\Seen`)
@@ -324,6 +327,22 @@ func TestOtherFolderStartsAnew(t *testing.T) {
 		other.deliver("z")
 		look(t, other, m)
 		m.want(t, "its news", "received 3")
+	})
+}
+
+// TestOtherWayToTheSame holds that another port, or TLS, is no other mailbox.
+func TestOtherWayToTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, m := newServer("a"), &memory{}
+		look(t, s, m)
+		m.take()
+		s.deliver("b")
+		r := newRunner(s, m)
+		r.Address.Port = "10143"
+		w := start(t, s, r)
+		w.settle()
+		w.stop()
+		m.want(t, "a mail", "received 2")
 	})
 }
 

@@ -58,10 +58,10 @@ func (l *look) scan(windows int) (*scan, error) {
 			return nil, err
 		}
 		s.mails = append(page, s.mails...)
-		// Known mails are not told again where changes are numbered. One that has
-		// gone since it was counted is not told either, and hides none before it.
-		whole := l.whole || uint32(len(page)) == high-s.low+1 || s.count > c.Count+uint32(len(s.mails))
-		if len(page) == 0 || page[0].uid < c.Next || !whole {
+		// Only where all were asked for, one that is missing has gone since it was
+		// counted: it hides none before it. Else the missing ones are known.
+		full := l.whole || uint32(len(page)) == high-s.low+1
+		if len(page) == 0 || page[0].uid < c.Next || !full {
 			break
 		}
 	}

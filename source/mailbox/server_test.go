@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -55,6 +56,7 @@ type server struct {
 	lines    []string     // all commands, without their tags
 	wire     bytes.Buffer // all that clients sent
 	talking  sync.WaitGroup
+	closed   atomic.Int32 // how often connections were closed by clients
 }
 
 const allCaps = "IMAP4rev1 SASL-IR AUTH=PLAIN IDLE CONDSTORE ESEARCH"
@@ -151,7 +153,15 @@ func (s *server) sent() string {
 // addressed is a connection to somewhere.
 type addressed struct {
 	net.Conn
-	addr net.Addr
+	addr   net.Addr
+	closed *atomic.Int32 // how often; may be nil
+}
+
+func (c addressed) Close() error {
+	if c.closed != nil {
+		c.closed.Add(1)
+	}
+	return c.Conn.Close()
 }
 
 func (c addressed) RemoteAddr() net.Addr { return c.addr }
@@ -173,15 +183,16 @@ func (c noting) Read(p []byte) (int, error) {
 // dial is a mailbox.Dial.
 func (s *server) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	here, there := net.Pipe()
-	c := &talk{server: s, raw: there, Conn: noting{there, s}, changed: make(chan struct{}, 1)}
+	c := &talk{server: s, raw: there, Conn: noting{there, s}, changed: make(chan struct{}, 1), ended: make(chan struct{})}
 	s.mu.Lock()
 	s.talks = append(s.talks, c)
 	s.mu.Unlock()
 	s.talking.Go(func() {
+		defer close(c.ended)
 		defer there.Close()
 		c.run()
 	})
-	return addressed{here, s.addr}, ctx.Err()
+	return addressed{here, s.addr, &s.closed}, ctx.Err()
 }
 
 // drop ends all connections.
@@ -205,6 +216,7 @@ type talk struct {
 	view     []seen        // what the client knows, by sequence number
 	known    bool
 	numbered bool // it has asked for modification numbers
+	ended    chan struct{}
 }
 
 // seen is a mail as the client was last told of it.

@@ -168,8 +168,14 @@ func (s *session) openError(err error) error {
 	}
 	answer, _ := errors.AsType[*imap.Error](err)
 	err = fmt.Errorf("the folder %q cannot be opened: %s", s.folder, clean(answer.Text, keep))
-	if answer.Code == imap.ResponseCodeNonExistent || answer.Code == imap.ResponseCodeNoPerm {
-		return &source.ParkError{Cause: fmt.Errorf("%w; correct the folder in the address, then restart", err)}
+	// RFC 5530 has a code for this, which not every server gives.
+	missing := answer.Code == imap.ResponseCodeNonExistent || answer.Code == imap.ResponseCodeNoPerm
+	if !missing && answer.Code == "" {
+		folders, listError := s.client.List("", s.folder, nil).Collect()
+		missing = listError == nil && len(folders) == 0
+	}
+	if missing {
+		return &source.ParkError{Cause: fmt.Errorf("%w; correct the folder in the address (below another it may be written Work.Sub), then restart", err)}
 	}
 	return err
 }
@@ -226,12 +232,26 @@ func (s *session) idle(ctx context.Context) error {
 		}
 		renew.Stop()
 		s.guard.allow(answerTime)
-		if err := errors.Join(command.Close(), command.Wait()); err != nil {
-			return s.explain(err)
+		if err := s.endIdle(command); err != nil || ctx.Err() != nil {
+			return err
 		}
 		if told {
 			return nil
 		}
+	}
+}
+
+// endIdle asks for the end of IDLE and waits for it.
+func (s *session) endIdle(command *imapclient.IdleCommand) error {
+	err := command.Close()
+	if ended := command.Wait(); err == nil {
+		err = ended
+	}
+	select {
+	case <-s.client.Closed():
+		return s.explain(io.ErrUnexpectedEOF) // whatever it was that could not be written
+	default:
+		return s.explain(err)
 	}
 }
 

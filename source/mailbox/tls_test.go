@@ -225,7 +225,7 @@ func dialScript(r *mailbox.Runner, greeting string, says map[string]string) (wir
 			}
 		}
 	}()
-	r.Dial = func(context.Context, string, string) (net.Conn, error) { return addressed{here, abroad}, nil }
+	r.Dial = func(context.Context, string, string) (net.Conn, error) { return addressed{here, abroad, nil}, nil }
 	return wire, there
 }
 
