@@ -92,6 +92,7 @@ function safely(tell) {
 class Connection {
   /** @param {Options} options */
   constructor(options) {
+    if (!options?.topics?.length) throw new TypeError("connect: topics is missing, say what to follow");
     this.options = options;
     const base = new URL(options.url ?? new URL(".", import.meta.url), location.href);
     this.base = base.origin + base.pathname.replace(/\/?$/, "/");
@@ -316,7 +317,10 @@ class Connection {
     } else {
       if (s.heard - s.began >= minute) way.strikes = way.skipFor = this.hiddenTries = 0;
       if (why === "silent" || (why === "lost" && age < 10 * second)) way.strikes++;
-      if (why === "expired") this.renew();
+      if (why === "expired") {
+        this.renew();
+        way.proved = false; // a refusal is not waited for, it shows by the next one
+      }
       if (why === "expired" && age < second) why = "told"; // it would go on like that
     }
     return { ...end, why, began: s.began > 0 };
