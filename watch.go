@@ -76,7 +76,7 @@ func (t trial) mailbox(ctx context.Context, raw string, every time.Duration, ins
 	if err != nil {
 		return usageError{err.Error()}
 	}
-	password, err := t.password(address)
+	password, err := t.password(ctx, address)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (t trial) mailbox(ctx context.Context, raw string, every time.Duration, ins
 }
 
 // password is CHAPPE_PASSWORD, or what is typed without being shown.
-func (t trial) password(a mailbox.Address) (string, error) {
+func (t trial) password(ctx context.Context, a mailbox.Address) (string, error) {
 	if password := t.getenv("CHAPPE_PASSWORD"); password != "" {
 		return password, nil
 	}
@@ -103,9 +103,27 @@ func (t trial) password(a mailbox.Address) (string, error) {
 		return "", usageError{"the mailbox wants a password: set CHAPPE_PASSWORD, or run this at a terminal"}
 	}
 	fmt.Fprintf(t.stderr, "password of %s at %s: ", a.User, a.Host)
-	text, err := term.ReadPassword(int(stdin.Fd()))
-	fmt.Fprintln(t.stderr)
-	return string(text), err
+	before, err := term.GetState(int(stdin.Fd()))
+	if err != nil {
+		return "", err
+	}
+	type typed struct {
+		text []byte
+		err  error
+	}
+	answer := make(chan typed, 1)
+	go func() { // ends with the line, or with the process
+		text, err := term.ReadPassword(int(stdin.Fd()))
+		answer <- typed{text, err}
+	}()
+	select {
+	case a := <-answer:
+		fmt.Fprintln(t.stderr)
+		return string(a.text), a.err
+	case <-ctx.Done():
+		fmt.Fprintln(t.stderr)
+		return "", errors.Join(errors.New("no password was typed"), term.Restore(int(stdin.Fd()), before))
+	}
 }
 
 // run watches until the first failure; with --once, until all was looked at.
