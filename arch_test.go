@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"event":            {},
 	"config":           {"event"},
 	"account":          {"event"},
-	"client":           {"event"},
+	"client":           {},
 	"examples/webmail": {},
 	"source":           {"event", "account"},
 	"source/feed":      {"event", "source"},

@@ -67,7 +67,7 @@ func newWebmail(t *testing.T, settings, more string) *webmail {
 	password := filepath.Join(folder, "alice.pw")
 	write(t, password, dovecot.Password+"\n")
 	w.chappe = newInstance(t, strings.NewReplacer(
-		"http://127.0.0.1:8000", "http://"+w.front["mounted below a path"]+"/chappe",
+		"  # base_url: https://mail.example", "  base_url: http://"+w.front["mounted below a path"]+"/chappe",
 		"127.0.0.1:6543", site,
 		"imap://alice@127.0.0.1/", "imap://alice@"+w.dovecot.IMAP+"/",
 		"alice.pw", password,

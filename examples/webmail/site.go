@@ -14,6 +14,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 const (
 	cookieName = "webmail"
 	logInTime  = 8 * time.Hour
+	askAgain   = 5 * time.Minute // so that a page that is open learns of a log-out
 )
 
 var (
@@ -117,10 +119,11 @@ func (s *site) show(page *template.Template) http.HandlerFunc {
 
 // logIn takes the name and password of a mailbox.
 func (s *site) logIn(w http.ResponseWriter, r *http.Request) {
-	p := person{Name: r.PostFormValue("name"), password: r.PostFormValue("password"), until: time.Now().Add(logInTime)}
+	p := person{Name: strings.ToLower(r.PostFormValue("name")), // as in the topic of the watch
+		password: r.PostFormValue("password"), until: time.Now().Add(logInTime)}
 	if _, err := s.unread(p); err != nil {
 		w.WriteHeader(http.StatusForbidden)
-		_ = logIn.Execute(w, "The mail server does not take this name and password.")
+		_ = logIn.Execute(w, "The mail server does not take this name and password, or is not there.")
 		return
 	}
 	cookie := rand.Text()
@@ -148,7 +151,11 @@ func (s *site) whoami(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "nobody is logged in", http.StatusUnauthorized)
 		return
 	}
-	answer(w, map[string]any{"user": p.Name, "topics": []string{"mail/" + p.Name + "/**"}, "expires": p.until.Unix()})
+	expires := time.Now().Add(askAgain)
+	if p.until.Before(expires) {
+		expires = p.until
+	}
+	answer(w, map[string]any{"user": p.Name, "topics": []string{"mail/" + p.Name + "/**"}, "expires": expires.Unix()})
 }
 
 // newMails is what the page asked every 30 seconds, before.
