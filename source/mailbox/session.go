@@ -37,8 +37,9 @@ type session struct {
 	hints hints
 }
 
-// hints are what the server said by itself.
-type hints struct{ arrived, flagged, expunged bool }
+// hints are what the server said by itself of known mails; new ones are seen
+// by looking.
+type hints struct{ flagged, expunged bool }
 
 // newSession begins to speak IMAP.
 func newSession(g *guard) *session {
@@ -47,7 +48,7 @@ func newSession(g *guard) *session {
 		Expunge: func(uint32) { s.tell(hints{expunged: true}) },
 		Mailbox: func(d *imapclient.UnilateralDataMailbox) {
 			if d.NumMessages != nil {
-				s.tell(hints{arrived: true})
+				s.tell(hints{})
 			}
 		},
 		Fetch: func(m *imapclient.FetchMessageData) {
@@ -62,7 +63,6 @@ func newSession(g *guard) *session {
 func (s *session) tell(h hints) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hints.arrived = s.hints.arrived || h.arrived
 	s.hints.flagged = s.hints.flagged || h.flagged
 	s.hints.expunged = s.hints.expunged || h.expunged
 	select {
