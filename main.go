@@ -1,4 +1,4 @@
-// Command chappe ends polling: it watches feeds (and, in time, mailboxes,
+// Command chappe ends polling: it watches mailboxes and feeds (and, in time,
 // endpoints and webhooks), records each change once in an ordered log, and
 // hands it at once to whoever waits for it.
 //
