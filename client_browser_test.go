@@ -217,7 +217,7 @@ func (p *passage) back(chunk []byte) (goOn bool) {
 	if how.twice && bytes.Contains(chunk, []byte(`"specversion"`)) {
 		chunk = bytes.Repeat(chunk, 2)
 	}
-	time.Sleep(how.delay)
+	<-time.After(how.delay) // the fault itself: a slow link
 	_, err := p.browser.Write(chunk)
 	return err == nil && !how.halve
 }
