@@ -310,7 +310,7 @@ func (c *cutter) pass(conn net.Conn) {
 		_, _ = io.Copy(server, conn)
 		server.Close()
 	}()
-	_, err = io.CopyN(conn, server, 500+rand.Int64N(25_000))
+	_, err = io.CopyN(conn, server, 500+rand.Int64N(15_500))
 	if err == nil || !errors.Is(err, io.EOF) {
 		c.mu.Lock()
 		c.n++

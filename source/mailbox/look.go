@@ -17,8 +17,12 @@ import (
 // maxNew is how many mails are reported after an absence: the newest.
 const maxNew = 100_000
 
-// headBatch is how many mails' heads are asked for at once.
-const headBatch = 50
+// How many mails' heads are asked for at once: few at first, so that also a link
+// that never lasts long brings some, then twice as many each time.
+const (
+	firstBatch = 4
+	headBatch  = 64
+)
 
 // look compares the open folder with the checkpoint.
 type look struct {
@@ -110,10 +114,12 @@ func (l *look) report(ctx context.Context, s *scan, fresh, flagged []seen, gone 
 	if err != nil {
 		return err
 	}
-	for batch := range slices.Chunk(fresh, headBatch) {
-		if err := l.receive(ctx, batch, about); err != nil {
+	for size := firstBatch; len(fresh) > 0; size = min(2*size, headBatch) {
+		size = min(size, len(fresh))
+		if err := l.receive(ctx, fresh[:size], about); err != nil {
 			return err
 		}
+		fresh = fresh[size:]
 	}
 	c := l.checkpoint
 	var events []event.Event // fewer than a batch of the log may hold: there are at most window
@@ -140,6 +146,7 @@ func (l *look) receive(ctx context.Context, batch []seen, about folderData) erro
 	var events []event.Event
 	for _, m := range batch {
 		l.checkpoint.add(m.uid, m.bits)
+		l.checkpoint.Count++
 		answer, there := heads[imap.UID(m.uid)]
 		if !there {
 			continue // it has gone meanwhile

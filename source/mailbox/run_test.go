@@ -181,7 +181,7 @@ func TestThousandsCameWhileAway(t *testing.T) {
 		}
 		look(t, s, m)
 		for _, b := range m.batches {
-			if len(b.Events) > 50 {
+			if len(b.Events) > 64 {
 				t.Errorf("a batch of %d", len(b.Events))
 			}
 			if len(b.Checkpoint.State) > 20<<10 {
