@@ -628,7 +628,7 @@ func (g *gate) spoil(transport string, n int) string {
 	if transport == "poll" {
 		switch kind { // to the next one, since this one may be over by now
 		case "cut":
-			g.next(rule{life: time.Nanosecond})
+			g.next(rule{holdAll: true, life: time.Nanosecond}) // before anything is passed back
 		case "half a chunk":
 			g.next(rule{halve: true})
 		case "502 for a while":
