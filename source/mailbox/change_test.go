@@ -45,9 +45,7 @@ func TestFlags(t *testing.T) {
 				s, m := newServer("a", "b", "c"), &memory{}
 				s.caps = caps
 				s.flag(2, tt.before...)
-				w := start(t, s, newRunner(s, m))
-				w.settle()
-				m.take()
+				w := settled(t, s, m)
 				s.flag(2, tt.after...)
 				w.settle()
 				m.want(t, "while connected", want...)
@@ -101,9 +99,7 @@ func TestManyFlags(t *testing.T) {
 		for range 1200 {
 			s.deliver("n")
 		}
-		w := start(t, s, newRunner(s, m))
-		w.settle()
-		m.take()
+		w := settled(t, s, m)
 		for uid := uint32(1); uid <= 1200; uid++ {
 			if uid%2 == 0 {
 				s.flag(uid, `\Seen`)
@@ -184,9 +180,7 @@ func TestExpunged(t *testing.T) {
 	onEachKind(t, func(t *testing.T, caps string) {
 		s, m := newServer("a", "b", "c", "d", "e"), &memory{}
 		s.caps = caps
-		w := start(t, s, newRunner(s, m))
-		w.settle()
-		m.take()
+		w := settled(t, s, m)
 		s.expunge(2)
 		w.settle()
 		m.want(t, "one", "expunged 2")
@@ -213,9 +207,7 @@ func TestExpungedUnknown(t *testing.T) {
 		for range 1100 {
 			s.deliver("n")
 		}
-		w := start(t, s, newRunner(s, m))
-		w.settle()
-		m.take()
+		w := settled(t, s, m)
 		s.expunge(5, 50, 100)
 		w.settle()
 		m.want(t, "older mails")
@@ -238,9 +230,7 @@ func TestOlderMailsHaveTheirTurn(t *testing.T) {
 		for range 1010 {
 			s.deliver("n")
 		}
-		w := start(t, s, newRunner(s, m))
-		w.settle()
-		m.take()
+		w := settled(t, s, m)
 		s.expunge(1006, 1007, 1008, 1009, 1010)
 		s.flag(5, `\Flagged`) // it was not known then
 		w.settle()
@@ -390,9 +380,7 @@ func TestNumbersComeAndGo(t *testing.T) {
 			}
 			m.want(t, caps, want...)
 			s.flag(3, append([]string{`\Flagged`}, flags...)...)
-			w := start(t, s, newRunner(s, m))
-			w.settle()
-			m.take()
+			w := settled(t, s, m)
 			s.flag(1, flags...)
 			w.settle()
 			w.stop()
@@ -413,9 +401,7 @@ func TestNoModseq(t *testing.T) {
 			}
 			return false
 		}
-		w := start(t, s, newRunner(s, m))
-		w.settle()
-		m.take()
+		w := settled(t, s, m)
 		s.flag(1, `\Seen`)
 		s.deliver("c")
 		w.settle()

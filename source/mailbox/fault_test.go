@@ -69,9 +69,7 @@ func TestSilentPolling(t *testing.T) {
 		s, m := newServer("a", "b", "c"), &memory{}
 		s.caps = bareCaps
 		s.hook = answers("NOOP", "TAG OK nothing")
-		w := start(t, s, newRunner(s, m))
-		w.settle()
-		m.take()
+		w := settled(t, s, m)
 		s.flag(2, `\Seen`)
 		time.Sleep(time.Minute + time.Second)
 		m.want(t, "while connected", `flags 2 \Seen`)
@@ -96,9 +94,7 @@ func TestIdleRefused(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, m := newServer("a"), &memory{}
 			s.hook = answers("IDLE", answer)
-			w := start(t, s, newRunner(s, m))
-			w.settle()
-			m.take()
+			w := settled(t, s, m)
 			if reports := w.reported(); len(reports) < 2 || !reports[0].IsZero() || !reports[len(reports)-1].After(time.Now()) {
 				t.Errorf("%s: reports = %v, want the last with the next look", answer, reports)
 			}
@@ -210,9 +206,7 @@ func TestFlood(t *testing.T) {
 func TestBodyWhileIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, m := newServer("a"), &memory{}
-		w := start(t, s, newRunner(s, m))
-		w.settle()
-		m.take()
+		w := settled(t, s, m)
 		for range 100 {
 			body := strings.Repeat("x", 10_000)
 			s.talks[0].send(fmt.Sprintf("* 1 FETCH (UID 1 FLAGS () BODY[] {%d}\r\n%s BODY[TEXT] {%d}\r\n%s)", len(body), body, len(body), body))
@@ -238,9 +232,7 @@ func TestOddAnswers(t *testing.T) {
 			}
 			return false
 		}
-		w := start(t, s, newRunner(s, m))
-		w.settle()
-		m.take()
+		w := settled(t, s, m)
 		s.deliver("b")
 		w.settle()
 		w.stop()

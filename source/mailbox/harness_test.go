@@ -260,6 +260,15 @@ func (m *memory) want(t *testing.T, when string, want ...string) {
 	}
 }
 
+// settled runs a watch that has noted what is there; no news is left of it.
+func settled(t *testing.T, s *server, m *memory) *run {
+	t.Helper()
+	w := start(t, s, newRunner(s, m))
+	w.settle()
+	m.take()
+	return w
+}
+
 // look runs the watch until it waits to be told or to ask, and ends it.
 func look(t *testing.T, s *server, m *memory) {
 	t.Helper()

@@ -68,9 +68,7 @@ func TestReceived(t *testing.T) {
 	onEachKind(t, func(t *testing.T, caps string) {
 		s, m := newServer("old"), &memory{}
 		s.caps = caps
-		w := start(t, s, newRunner(s, m))
-		w.settle()
-		m.take()
+		w := settled(t, s, m)
 		s.add(&stored{head: "From: =?utf-8?q?Ann=C3=A9?= <ann@a.example>\r\nTo: alice@mail.example, \"B, Bob\" <bob@b.example>\r\n" +
 			"Subject: =?iso-8859-1?q?caf=E9?=\r\n noir\r\nDate: Fri, 31 Dec 1999 10:00:00 +0100\r\nMessage-ID: <1@a.example>\r\n\r\n",
 			flags: []string{`\Flagged`, "$Work", `\Recent`}, date: "31-Dec-1999 10:00:05 +0100"})
