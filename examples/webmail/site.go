@@ -25,7 +25,7 @@ import (
 const (
 	cookieName = "webmail"
 	logInTime  = 8 * time.Hour
-	askAgain   = 5 * time.Minute // so that a page that is open learns of a log-out
+	askAgain   = time.Hour // a page that stays open learns of a log-out by then
 )
 
 var (
