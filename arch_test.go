@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"source/feed":      {"event", "source"},
 	"source/mailbox":   {"event", "source"},
 	"bus":              {"event", "account"},
+	"front":            {"event"},
 	"deliver/push":     {"event", "account", "front"},
 	"api":              {"event", "account", "source", "savings", "deliver/push"},
 	"console":          {"event", "account", "source", "savings", "deliver/push"},
@@ -36,11 +37,17 @@ var mayImport = map[string][]string{
 	"store/storetest":  {"event", "account", "source", "store"},
 
 	// Plumbing without domain meaning: it knows none of the others.
-	"internal/backoff":  {},
-	"internal/clientip": {},
-	"internal/dovecot":  {},
-	"internal/problem":  {},
-	"internal/safedial": {},
+	"internal/backoff":   {},
+	"internal/clientip":  {},
+	"internal/dovecot":   {},
+	"internal/head":      {},
+	"internal/loop":      {"internal/slab"},
+	"internal/problem":   {},
+	"internal/safedial":  {},
+	"internal/slab":      {},
+	"internal/swarm":     {},
+	"internal/ws":        {},
+	"internal/ws/wstest": {},
 }
 
 const (

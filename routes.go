@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -54,20 +55,31 @@ func timely(next http.Handler) http.Handler {
 	})
 }
 
-// headers are those of every answer.
+// always is the header of every answer.
+func always() http.Header {
+	return http.Header{"X-Content-Type-Options": {"nosniff"}, "Referrer-Policy": {"no-referrer"}}
+}
+
 func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Referrer-Policy", "no-referrer")
+		maps.Copy(w.Header(), always())
 		next.ServeHTTP(w, r)
 	})
+}
+
+// waitOnLoop has the front handle what waits; the same paths stand in routes,
+// for HTTP/2 and for systems where the front has no sockets.
+func (srv *server) waitOnLoop() {
+	srv.front.Handle("/v1/stream", srv.hub.ServeStream)
+	srv.front.Handle("/v1/poll", srv.hub.ServePoll)
+	srv.front.Handle("/v1/ws", srv.hub.ServeWebSocket)
 }
 
 // knownHost refuses names that are not ours: a foreign name that resolves to
 // us would make a foreign page same-origin (DNS rebinding).
 func (srv *server) knownHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !srv.access.Origins.CheckHost(r) {
+		if !srv.access.Origins.CheckHost(r.Host) {
 			problem.Write(w, problem.New("host-refused", "This server is not known as "+r.Host+"; server.base_url says what it is known as"))
 			return
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/chappe/chappe/bus"
 	"github.com/chappe/chappe/console"
 	"github.com/chappe/chappe/deliver/push"
+	"github.com/chappe/chappe/front"
 	"github.com/chappe/chappe/internal/safedial"
 	"github.com/chappe/chappe/source"
 	"github.com/chappe/chappe/store"
@@ -28,8 +30,12 @@ import (
 const (
 	headTime  = 5 * time.Second // for a request's head
 	idleTime  = 2 * time.Minute // between requests of a connection
-	drainTime = 8 * time.Second // for sessions and requests to end
+	drainTime = 8 * time.Second // for requests to end, besides the sessions' own time
 )
+
+// spareConnections are for requests, and to refuse sessions by, when there are
+// as many sessions as there may be.
+const spareConnections = 1000
 
 // server is what serve builds, in the order in which events flow.
 type server struct {
@@ -42,6 +48,7 @@ type server struct {
 	log     *store.Log
 	bus     *bus.Bus
 	access  *account.Access
+	front   *front.Server
 	watches *source.Supervisor
 	hub     *push.Hub
 	api     http.Handler
@@ -87,7 +94,7 @@ func (srv *server) listenAndRun(ctx context.Context, p program) error {
 func build(ctx context.Context, s *settings, logger *slog.Logger) (*server, error) {
 	srv := &server{settings: s, logger: logger, registry: prometheus.NewRegistry()}
 	srv.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, part := range []func(context.Context) error{srv.buildLog, srv.buildAccess, srv.buildWays} {
+	for _, part := range []func(context.Context) error{srv.buildLog, srv.buildAccess, srv.buildFront, srv.buildWays} {
 		if err := part(ctx); err != nil {
 			return nil, errors.Join(err, srv.close())
 		}
@@ -153,12 +160,27 @@ func (s *settings) policy(named string) safedial.Policy {
 
 func (s *settings) client(named string) *http.Client { return safedial.NewClient(s.policy(named)) }
 
+func (srv *server) buildFront(context.Context) (err error) {
+	s := srv.settings
+	prefix := ""
+	if srv.base != nil {
+		prefix = trimSlash(srv.base.Path)
+	}
+	srv.front, err = front.New(front.Options{
+		Connections: cmp.Or(s.Limits.Connections, push.DefaultLimits().Connections) + spareConnections, Prefix: prefix, KnownHost: srv.access.Origins.CheckHost,
+		Header: always(), CORS: srv.access.Origins.Marks, TrustedProxies: s.Server.TrustedProxies,
+		Logger: srv.logger.With("component", "front"), Metrics: srv.registry,
+	})
+	return err
+}
+
 func (srv *server) buildWays(context.Context) error {
 	s := srv.settings
 	srv.hub = push.New(srv.bus, srv.access, push.Options{
-		Limits: s.Limits.Limits, TrustedProxies: s.Server.TrustedProxies,
+		Limits: s.Limits.Limits, TrustedProxies: s.Server.TrustedProxies, Loops: srv.front.Loops(),
 		Logger: srv.logger.With("component", "push"), Metrics: srv.registry,
 	})
+	srv.waitOnLoop()
 	srv.bus.Follow(srv.hub)
 	srv.watches = source.NewSupervisor(srv.bus, srv.hub, srv.logger.With("component", "source"), srv.registry)
 	srv.api = api.New(api.Options{
@@ -178,8 +200,12 @@ func (srv *server) run(ctx context.Context, listener net.Listener, p program) er
 		Handler: srv.routes(), ReadHeaderTimeout: headTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(srv.logger.With("component", "http").Handler(), slog.LevelDebug),
 	}
+	handed, err := srv.front.Listen(listener, server)
+	if err != nil {
+		return err
+	}
 	failed := make(chan error, 2)
-	go func() { failed <- server.Serve(listener) }() // ended by Shutdown or Close below
+	go func() { failed <- server.Serve(handed) }() // ended by Shutdown or Close below
 	metrics, err := srv.serveMetrics(failed)
 	if err != nil {
 		return errors.Join(err, server.Close())
@@ -197,7 +223,7 @@ func (srv *server) run(ctx context.Context, listener net.Listener, p program) er
 	}
 	srv.ready.Store(false)
 	stopWatching()
-	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime+srv.hub.DrainTime())
 	defer cancel()
 	srv.hub.Drain(drained)
 	for _, s := range []*http.Server{server, metrics} {
@@ -231,6 +257,9 @@ func (srv *server) startWatches(ctx context.Context) {
 // close closes what build has made so far, the last first.
 func (srv *server) close() error {
 	var err error
+	if srv.front != nil {
+		srv.front.Close()
+	}
 	if srv.bus != nil {
 		srv.bus.Close()
 	}

@@ -1,6 +1,9 @@
 package account
 
-import "net/http"
+import (
+	"maps"
+	"net/http"
+)
 
 // CORS answers preflights and marks answers for pages of other origins that
 // may use the API (WHATWG Fetch §3.2). Their credentials are allowed for the
@@ -8,26 +11,36 @@ import "net/http"
 // pages only (fromOurPages).
 func (o Origins) CORS(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		origin := r.Header.Get("Origin")
 		h := w.Header()
 		h.Add("Vary", "Origin")
-		allowed := origin != "" && o.May(r, origin)
-		if allowed {
-			h.Set("Access-Control-Allow-Origin", origin)
-			h.Set("Access-Control-Expose-Headers", "ETag, Retry-After, Location")
-			if o.Credentials {
-				h.Set("Access-Control-Allow-Credentials", "true")
-			}
-		}
+		marks := o.Marks(r)
+		maps.Copy(h, marks)
 		if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if allowed {
+		if marks != nil {
 			h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
 			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-None-Match, If-Match, Last-Event-ID")
 			h.Set("Access-Control-Max-Age", "600")
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
+}
+
+// Marks are what lets the page that asks read the answer; nil if it may not,
+// or is no page.
+func (o Origins) Marks(r *http.Request) http.Header {
+	origin := r.Header.Get("Origin")
+	if origin == "" || !o.May(r, origin) {
+		return nil
+	}
+	h := http.Header{
+		"Access-Control-Allow-Origin":   {origin},
+		"Access-Control-Expose-Headers": {"ETag, Retry-After, Location"},
+	}
+	if o.Credentials {
+		h.Set("Access-Control-Allow-Credentials", "true")
+	}
+	return h
 }

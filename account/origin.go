@@ -107,10 +107,10 @@ func (o Origins) secure(r *http.Request) bool {
 	return r.TLS != nil || o.Base != nil && o.Base.Scheme == "https"
 }
 
-// CheckHost reports whether the request's Host is one of ours: base_url's, an
+// CheckHost reports whether a request's Host is one of ours: base_url's, an
 // address, or localhost. A name that someone points at us is not.
-func (o Origins) CheckHost(r *http.Request) bool {
-	host := hostname(r.Host)
+func (o Origins) CheckHost(host string) bool {
+	host = hostname(host)
 	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" {
 		return true
 	}

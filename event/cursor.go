@@ -52,11 +52,20 @@ func (c Cursor) String() string {
 	if c.IsZero() {
 		return ""
 	}
-	s := c.Epoch + "." + strconv.FormatInt(c.Seq, 10)
-	if c.Kept {
-		s += "s"
+	var scratch [40]byte
+	return string(c.Append(scratch[:0]))
+}
+
+// Append appends what String does to b.
+func (c Cursor) Append(b []byte) []byte {
+	if c.IsZero() {
+		return b
 	}
-	return s
+	b = strconv.AppendInt(append(append(b, c.Epoch...), '.'), c.Seq, 10)
+	if c.Kept {
+		b = append(b, 's')
+	}
+	return b
 }
 
 // MarshalText writes what String does.

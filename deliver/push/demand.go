@@ -7,21 +7,23 @@ import (
 	"github.com/chappe/chappe/event"
 )
 
-// demand is how many sessions follow a topic that somebody asked about.
+// demand is how many readers follow a topic that somebody asked about.
 type demand struct {
-	sessions int
-	changed  chan struct{} // closed when the first came or the last left
+	topic    event.Topic
+	readers  int
+	counting int           // shards that have not counted theirs yet
+	changed  chan struct{} // closed when the first came, the last left or all have counted
 }
 
 // Await implements source.Demand: it returns when some session follows t or, if
 // followed is false, when none does.
 func (h *Hub) Await(ctx context.Context, t event.Topic, followed bool) error {
+	d := h.demandFor(t)
 	for {
 		h.mu.Lock()
-		d := h.demandFor(t)
-		now, changed := d.sessions > 0, d.changed
+		now, counted, changed := d.readers > 0, d.counting == 0, d.changed
 		h.mu.Unlock()
-		if now == followed {
+		if counted && now == followed {
 			return nil
 		}
 		select {
@@ -32,32 +34,58 @@ func (h *Hub) Await(ctx context.Context, t event.Topic, followed bool) error {
 	}
 }
 
-// demandFor begins to count the sessions of t, once. There are as many as
-// there are watches on demand.
+// demandFor has the shards begin to count the readers of t, once. There are as
+// many as there are watches on demand.
 func (h *Hub) demandFor(t event.Topic) *demand {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	d := h.demands[t]
 	if d == nil {
-		d = &demand{changed: make(chan struct{})}
-		there := map[*session]bool{} // some follow it by several patterns
-		h.trie.each(t, func(s *session) { there[s] = true })
-		d.sessions = len(there)
+		d = &demand{topic: t, counting: len(h.shards), changed: make(chan struct{})}
 		h.demands[t] = d
+		for _, sh := range h.shards {
+			sh.loop.Post(func() { sh.count(d) })
+		}
 	}
 	return d
 }
 
-// follow counts one session more, or less, for each topic that its patterns match.
-func (h *Hub) follow(patterns []event.Pattern, change int) {
+// count adds the shard's readers to d, which it keeps up to date from then on.
+func (sh *shard) count(d *demand) {
+	there := map[uint32]bool{} // some follow it by several patterns
+	sh.topics.each(d.topic, func(p uint32) {
+		for m := sh.topics.patterns.at(p).first; m != 0; m = sh.members.At(m).next {
+			there[sh.members.At(m).reader] = true
+		}
+	})
+	sh.demands[d.topic] = d
+	sh.hub.mu.Lock()
+	defer sh.hub.mu.Unlock()
+	d.counting--
+	d.add(len(there))
+	if d.counting == 0 {
+		d.tell()
+	}
+}
+
+// demand counts a reader more, or less, for each topic that it follows.
+func (sh *shard) demand(rd *reader, change int) {
+	if len(sh.demands) == 0 {
+		return
+	}
+	patterns := sh.patterns(rd)
 	wild := slices.ContainsFunc(patterns, func(p event.Pattern) bool { return !p.Literal() })
+	sh.hub.mu.Lock()
+	defer sh.hub.mu.Unlock()
 	if !wild { // the usual case, whatever the number of watches
 		for _, p := range patterns {
-			if d := h.demands[event.Topic(p)]; d != nil {
+			if d := sh.demands[event.Topic(p)]; d != nil {
 				d.add(change)
 			}
 		}
 		return
 	}
-	for t, d := range h.demands {
+	for t, d := range sh.demands {
 		if event.AnyMatches(patterns, t) {
 			d.add(change)
 		}
@@ -65,10 +93,14 @@ func (h *Hub) follow(patterns []event.Pattern, change int) {
 }
 
 func (d *demand) add(change int) {
-	before := d.sessions
-	d.sessions += change
-	if (before == 0) != (d.sessions == 0) {
-		close(d.changed)
-		d.changed = make(chan struct{})
+	before := d.readers
+	d.readers += change
+	if (before == 0) != (d.readers == 0) {
+		d.tell()
 	}
+}
+
+func (d *demand) tell() {
+	close(d.changed)
+	d.changed = make(chan struct{})
 }

@@ -1,23 +1,19 @@
 package push
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
-	"net/http"
 	"net/netip"
-	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chappe/chappe/account"
 	"github.com/chappe/chappe/event"
-	"github.com/chappe/chappe/internal/clientip"
-	"github.com/chappe/chappe/internal/problem"
+	"github.com/chappe/chappe/internal/loop"
 )
 
 // Limits bound the sessions. Zero fields take their defaults.
@@ -45,256 +41,82 @@ func (l Limits) Validate() error {
 	return nil
 }
 
-func (l *Limits) fill() {
-	setDefault(&l.Connections, 18_000)
-	setDefault(&l.PerAddress, 1000)
-	setDefault(&l.PerUser, 100)
-	setDefault(&l.Queue, 256<<10)
-	setDefault(&l.Heartbeat, 45*time.Second)
+// DefaultLimits are what zero fields mean.
+func DefaultLimits() Limits {
+	return Limits{Connections: 18_000, PerAddress: 1000, PerUser: 100, Queue: 256 << 10, Heartbeat: 45 * time.Second}
 }
 
-func setDefault[T comparable](v *T, value T) {
-	var zero T
-	if *v == zero {
-		*v = value
-	}
+func (l *Limits) fill() {
+	d := DefaultLimits()
+	l.Connections = cmp.Or(l.Connections, d.Connections)
+	l.PerAddress = cmp.Or(l.PerAddress, d.PerAddress)
+	l.PerUser = cmp.Or(l.PerUser, d.PerUser)
+	l.Queue = cmp.Or(l.Queue, d.Queue)
+	l.Heartbeat = cmp.Or(l.Heartbeat, d.Heartbeat)
 }
 
 // Options of a hub.
 type Options struct {
 	Limits         Limits
 	TrustedProxies []netip.Prefix
+	Loops          []*loop.Loop          // that sessions are on; none: one without sockets
 	Logger         *slog.Logger          // required
 	Metrics        prometheus.Registerer // may be nil
 }
 
-// Bounds of a session's connection.
+// Bounds of what a session asks for.
 const (
-	progressTime = 30 * time.Second // to take what is written to it
-	writeChunk   = 64 << 10         // bytes that have progressTime each
-	maxPatterns  = 64               // of one session
+	maxPatterns = 64       // that it follows
+	pageEvents  = 256      // that it reads at once when it catches up
+	writeChunk  = 64 << 10 // bytes that it is written at once then
 )
-
-// start stands for the oldest event kept, where a cursor is given.
-const start = "start"
 
 // Hub knows who follows what.
 type Hub struct {
-	reader   event.Reader
-	access   *account.Access
-	options  Options
-	metrics  *metrics
-	draining chan struct{}
-	drain    sync.Once
-	sessions sync.WaitGroup
-	waiters  waiters
+	reader  event.Reader
+	access  *account.Access
+	options Options
+	metrics *metrics
+	shards  []*shard
+	pool    loop.Pool // for what may block
+	places  places
+	waiters waiters
+	spread  spread
 
-	mu        sync.Mutex
-	trie      trie
-	demands   map[event.Topic]*demand
-	handed    int64 // seq of the newest event handed out
-	stamp     uint64
-	count     int
-	byAddress map[netip.Addr]int
-	byUser    map[string]int
+	helloHead []byte
+	hosted    atomic.Uint32 // sessions that net/http brought
+
+	mu      sync.Mutex
+	demands map[event.Topic]*demand
 }
+
+// poolSize is how many calls that may block are made at once: an access hook
+// may take seconds, and bounds its own.
+const poolSize = 256
 
 // New makes a hub. It is to follow the bus that reader reads.
 func New(reader event.Reader, access *account.Access, o Options) *Hub {
 	o.Limits.fill()
-	return &Hub{
-		reader: reader, access: access, options: o, metrics: newMetrics(o.Metrics),
-		draining: make(chan struct{}), demands: map[event.Topic]*demand{},
-		byAddress: map[netip.Addr]int{}, byUser: map[string]int{},
+	if len(o.Loops) == 0 {
+		o.Loops = []*loop.Loop{loop.New(loop.Options{})}
 	}
+	h := &Hub{
+		reader: reader, access: access, options: o, metrics: newMetrics(o.Metrics),
+		pool: loop.Pool{Goroutines: poolSize, Queue: 1 << 20}, demands: map[event.Topic]*demand{},
+	}
+	h.places.limits = o.Limits
+	h.helloHead = helloHead(o.Limits)
+	h.spread.places, h.spread.loops = &h.places, len(o.Loops)
+	for _, l := range o.Loops {
+		h.shards = append(h.shards, newShard(h, l))
+	}
+	return h
 }
 
 // Committed implements bus.Follower.
 func (h *Hub) Committed(records []*event.Record) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, r := range records {
-		h.stamp++
-		h.trie.each(r.Topic, func(s *session) { s.offer(r, h.stamp) })
-		h.handed = max(h.handed, r.Cursor.Seq)
+	at := time.Now()
+	for _, sh := range h.shards {
+		sh.loop.Post(func() { sh.commit(records, at) })
 	}
-}
-
-// Drain tells every session to come back elsewhere, or later, and waits for
-// them to end.
-func (h *Hub) Drain(ctx context.Context) {
-	h.drain.Do(func() {
-		h.mu.Lock() // enter adds no session once draining is closed
-		defer h.mu.Unlock()
-		close(h.draining)
-	})
-	ended := make(chan struct{})
-	go func() { // ends with the sessions, at the latest when their writes time out
-		h.sessions.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-	case <-ctx.Done():
-	}
-}
-
-// subscription is a request that was let in.
-type subscription struct {
-	identity *account.Identity
-	patterns []event.Pattern
-	after    event.Cursor // zero: from the oldest kept
-	now      bool         // from now, whatever after says
-	address  netip.Addr
-	done     func() // gives its places back
-}
-
-// errFull refuses a session for now.
-type errFull struct{ what string }
-
-func (e errFull) Error() string {
-	return "there are as many sessions as " + e.what + " allows; come back later"
-}
-func (e errFull) Code() string { return "too-many-sessions" }
-
-// admit checks a request: who it is, what it may follow, whether there is room.
-func (h *Hub) admit(r *http.Request, origin func(*http.Request) error) (*subscription, error) {
-	if err := origin(r); err != nil {
-		return nil, err
-	}
-	identity, done, err := h.access.IdentifyStream(r)
-	if err != nil {
-		return nil, err
-	}
-	sub := &subscription{identity: identity, address: clientip.From(r, h.options.TrustedProxies), done: done}
-	if err := h.parse(r, sub); err != nil {
-		done()
-		return nil, err
-	}
-	leave, err := h.enter(sub)
-	if err != nil {
-		done()
-		return nil, err
-	}
-	sub.done = func() { leave(); done() }
-	return sub, nil
-}
-
-func (h *Hub) parse(r *http.Request, sub *subscription) (err error) {
-	query := r.URL.Query()
-	topics := query["topic"]
-	if len(topics) == 0 || len(topics) > maxPatterns {
-		return problem.New("bad-pattern", "Name 1 to 64 topics or patterns, as ?topic=mail/alice/*")
-	}
-	if sub.patterns, err = event.ParsePatterns(topics); err != nil {
-		return err
-	}
-	slices.Sort(sub.patterns)
-	sub.patterns = slices.Compact(sub.patterns)
-	for _, p := range sub.patterns {
-		if h.access.MayRead(sub.identity, p) {
-			continue
-		}
-		if !sub.identity.Known() {
-			return problem.New("token-missing", "Topic "+string(p)+" is not public: send a token (Authorization: Bearer ...) or a ticket")
-		}
-		return problem.New("forbidden", "This token may not read "+string(p))
-	}
-	after := query.Get("after")
-	if id := r.Header.Get("Last-Event-ID"); id != "" {
-		after = id
-	}
-	switch after {
-	case "":
-		sub.now = true
-	case start:
-	default:
-		sub.after, err = event.ParseCursor(after)
-	}
-	return err
-}
-
-// enter takes a place for the session, and returns what gives it back.
-func (h *Hub) enter(sub *subscription) (leave func(), err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	l, user := h.options.Limits, sub.identity.User
-	select {
-	case <-h.draining:
-		return nil, event.ErrClosed
-	default:
-	}
-	switch {
-	case h.count >= l.Connections:
-		err = errFull{"limits.connections"}
-	case h.byAddress[sub.address] >= l.PerAddress:
-		err = errFull{"limits.per_address"}
-	case user != "" && h.byUser[user] >= l.PerUser:
-		err = errFull{"limits.per_user"}
-	}
-	if err != nil {
-		return nil, err
-	}
-	h.sessions.Add(1)
-	h.count++
-	h.byAddress[sub.address]++
-	if user != "" {
-		h.byUser[user]++
-	}
-	return func() {
-		defer h.sessions.Done()
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.count--
-		release(h.byAddress, sub.address)
-		release(h.byUser, user)
-	}, nil
-}
-
-func release[K comparable](counts map[K]int, key K) {
-	if counts[key]--; counts[key] <= 0 {
-		delete(counts, key)
-	}
-}
-
-// refuse answers a request that was not let in.
-func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	p := problem.From(err)
-	h.metrics.refused.WithLabelValues(p.Code).Inc()
-	if p.Code == "internal" {
-		h.options.Logger.Error("session refused", "path", r.URL.Path, "err", err)
-	}
-	problem.Write(w, p)
-}
-
-// refusedForNow reports whether a request was refused that is welcome later.
-// It is told so in the way that lets a browser come back.
-func refusedForNow(err error) bool {
-	return err != nil && problem.From(err).Status == http.StatusServiceUnavailable
-}
-
-// retryMin and retryMax are the hint for reconnecting, evenly spread.
-const (
-	retryMin = time.Second
-	retryMax = 10 * time.Second
-)
-
-func retrySpread() time.Duration { return retryMin + rand.N(retryMax-retryMin) }
-
-// expiry fires when the identity's token ends; never if it does not.
-func expiry(id *account.Identity) (<-chan time.Time, func()) {
-	if id.Expires.IsZero() {
-		return nil, func() {}
-	}
-	t := time.NewTimer(time.Until(id.Expires))
-	return t.C, func() { t.Stop() }
-}
-
-func joinPatterns(patterns []event.Pattern) string {
-	var b strings.Builder
-	for _, p := range patterns {
-		b.WriteString(string(p))
-		b.WriteByte(' ')
-	}
-	return b.String()
 }

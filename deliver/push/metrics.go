@@ -3,32 +3,32 @@ package push
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	sessions *prometheus.GaugeVec
+	sessions [kinds]prometheus.Gauge
 	sent     prometheus.Counter
 	refused  *prometheus.CounterVec
 	ended    *prometheus.CounterVec
+	fanout   prometheus.Histogram
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
+	sessions := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "chappe_sessions", Help: "Connected sessions, by transport."}, []string{"transport"})
 	m := &metrics{
-		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "chappe_sessions", Help: "Connected sessions, by transport."}, []string{"transport"}),
 		sent: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "chappe_events_sent_total", Help: "Events written to sessions."}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chappe_sessions_refused_total", Help: "Sessions refused, by problem code."}, []string{"code"}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chappe_sessions_ended_total", Help: "Sessions ended by the server, by its last control."}, []string{"control"}),
+		fanout: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "chappe_fanout_seconds", Help: "From the commit of events to the last write of them to the sessions of a loop.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}),
+	}
+	for k, name := range kindNames {
+		m.sessions[k] = sessions.WithLabelValues(name)
 	}
 	if r != nil {
-		r.MustRegister(m.sessions, m.sent, m.refused, m.ended)
+		r.MustRegister(sessions, m.sent, m.refused, m.ended, m.fanout)
 	}
 	return m
-}
-
-// session counts one, until the returned function is called.
-func (m *metrics) session(transport string) (done func()) {
-	g := m.sessions.WithLabelValues(transport)
-	g.Inc()
-	return g.Dec
 }

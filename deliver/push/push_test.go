@@ -25,6 +25,7 @@ import (
 	"github.com/chappe/chappe/bus"
 	"github.com/chappe/chappe/deliver/push"
 	"github.com/chappe/chappe/event"
+	"github.com/chappe/chappe/front"
 	"github.com/chappe/chappe/store"
 )
 
@@ -74,16 +75,43 @@ func newFixture(t *testing.T, limits push.Limits) *fixture {
 	}
 	t.Cleanup(f.bus.Close)
 	f.access = newAccess(t, db)
-	f.hub = push.New(f.bus, f.access, push.Options{Limits: limits, Logger: quiet, Metrics: f.registry})
+	listener := newFront(t, f.registry)
+	f.hub = push.New(f.bus, f.access, push.Options{Limits: limits, Loops: listener.Loops(), Logger: quiet, Metrics: f.registry})
 	f.bus.Follow(f.hub)
-	f.server = httptest.NewServer(handler(f.hub))
-	t.Cleanup(f.server.Close)
+	f.server = serve(t, listener, f.hub)
 	t.Cleanup(func() {
 		drained, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		f.hub.Drain(drained)
 	})
 	return f
+}
+
+// newFront is a front with this build's loops; with the tag nethttp they have
+// no sockets.
+func newFront(t *testing.T, registry *prometheus.Registry) *front.Server {
+	t.Helper()
+	s, err := front.New(front.Options{Connections: 10_000, Logger: slog.New(slog.DiscardHandler), Metrics: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func serve(t *testing.T, s *front.Server, hub *push.Hub) *httptest.Server {
+	t.Helper()
+	s.Handle("/v1/stream", hub.ServeStream)
+	s.Handle("/v1/poll", hub.ServePoll)
+	s.Handle("/v1/ws", hub.ServeWebSocket)
+	server := httptest.NewUnstartedServer(handler(hub))
+	var err error
+	if server.Listener, err = s.Listen(server.Listener, server.Config); err != nil {
+		t.Fatal(err)
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	return server
 }
 
 func newAccess(t *testing.T, tokens account.Tokens) *account.Access {

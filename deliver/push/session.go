@@ -1,185 +1,241 @@
 package push
 
 import (
-	"context"
-	"errors"
-	"sync"
+	"time"
 
 	"github.com/chappe/chappe/event"
+	"github.com/chappe/chappe/internal/loop"
+	"github.com/chappe/chappe/internal/ws"
 )
 
-// pageEvents is how many events a session that catches up takes at once.
-const pageEvents = 256
-
-// session is one connected subscriber, whatever the transport. One goroutine
-// calls next; the hub calls offer.
+// session is one connected subscriber. It has no pointers; what only some
+// sessions have, or only for a while, is in its extra.
 type session struct {
-	hub      *Hub
-	patterns []event.Pattern
-	wake     chan struct{} // has a value when next may have something
-
-	mu     sync.Mutex
-	live   bool
-	at     event.Cursor // all up to it was queued or taken
-	taken  event.Cursor // all up to it was taken: where the client resumes
-	queue  []*event.Record
-	queued int    // bytes
-	stamp  uint64 // of the last ephemeral event offered
-	cut    error
+	conn     loop.Conn
+	held     place
+	extra    uint32
+	reader   uint32 // the first
+	expires  uint32 // Unix time in seconds; 0: never
+	beat     uint32 // when the next heartbeat is due, in milliseconds of the loop's clock
+	refilled uint32 // when tokens were last counted, likewise
+	tokens   uint8  // messages that may come
+	kind     kind
+	flags    uint8
 }
 
-// errTooSlow cuts a session whose queue overflowed with ephemeral events.
-var errTooSlow = errors.New("too-slow")
+const (
+	pinged      = 1 << iota // a ping was sent and nothing came since
+	pingNext                // the next heartbeat is a ping, too
+	pongWaiting             // a pong waits to be taken
+)
 
-// open adds a session where the subscription wants to continue.
-func (h *Hub) open(sub *subscription) *session {
-	s := &session{hub: h, patterns: sub.patterns, at: sub.after, wake: make(chan struct{}, 1)}
-	if sub.now {
-		s.at = h.reader.Head()
-	}
-	s.taken = s.at
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, p := range s.patterns {
-		h.trie.add(p, s)
-	}
-	h.follow(s.patterns, +1)
-	return s
+// extra is what most sessions are without.
+type extra struct {
+	frames *ws.Reader      // in the midst of a frame or message
+	since  time.Duration   // of that, by the loop's clock
+	done   func()          // ends the use of a ticket
+	page   event.Page      // that is being sent
+	rest   []*event.Record // of the page: what did not fit into the queue
+	kept   bool            // the page is read on the way from the start
+	poll   *poll           // the long-poll that this session is
 }
 
-func (h *Hub) leave(s *session) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, p := range s.patterns {
-		h.trie.remove(p, s)
-	}
-	h.follow(s.patterns, -1)
+// kind is how sessions speak.
+type kind uint8
+
+const (
+	kindSSE kind = iota
+	kindWebSocket
+	kindPoll
+	kinds
+)
+
+var kindNames = [kinds]string{"sse", "websocket", "poll"}
+
+// reader is what a session follows with one cursor. It has no pointers.
+type reader struct {
+	at      int64 // seq up to which all was written to the connection
+	session uint32
+	members uint32 // the first
+	serial  uint32 // tells apart readers that had the same place
+	stamp   uint32 // of the last ephemeral event
+	flags   uint8
 }
 
-// offer queues an event, if s is live and does not have it yet. Ephemeral
-// events are queued even while s catches up: there is no second chance.
-func (s *session) offer(r *event.Record, stamp uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r.Cursor.IsZero() {
-		s.offerEphemeral(r, stamp)
+const (
+	live   = 1 << iota
+	kept   // on its way from the start (event.Cursor)
+	busy   // a page is being read
+	unsaid // at is past the id that the client knows
+)
+
+// Bounds of what a client may send. It has nothing to say but pongs.
+const (
+	messageRate  = 20 // a second, after a burst
+	messageBurst = 50
+	messageTime  = 10 * time.Second // for a message to be whole
+)
+
+// milliseconds is the loop's clock as sessions keep it: it wraps.
+func milliseconds(d time.Duration) uint32 { return uint32(d.Milliseconds()) }
+
+func until(at, now uint32) time.Duration { return time.Duration(int32(at-now)) * time.Millisecond }
+
+// open makes a session of a request that was let in. Connect gives it its
+// connection; it may find that the client is gone.
+func (sh *shard) open(k kind, sub *subscription, connect func(id uint32) loop.Conn) (id uint32, s *session) {
+	id = sh.sessions.Add()
+	s = sh.sessions.At(id)
+	s.kind, s.held, s.tokens = k, sub.held, messageBurst
+	if !sub.identity.Expires.IsZero() {
+		s.expires = uint32(max(1, sub.identity.Expires.Unix()))
+	}
+	if sub.done != nil {
+		sh.extraOf(s).done = sub.done
+	}
+	sh.hub.metrics.sessions[k].Inc()
+	if s.conn = connect(id); s.conn == 0 {
+		sh.forget(id, s)
+		return 0, nil
+	}
+	now := milliseconds(sh.loop.Now())
+	s.refilled, s.beat = now, now+milliseconds(sh.hub.options.Limits.Heartbeat)
+	return id, s
+}
+
+// forget removes a session whose connection is gone.
+func (sh *shard) forget(id uint32, s *session) {
+	if s.reader != 0 {
+		sh.unfollow(s.reader)
+	}
+	if s.extra != 0 {
+		x := sh.extras.At(s.extra)
+		if x.done != nil {
+			x.done()
+		}
+		if x.poll != nil {
+			x.poll.leave()
+		}
+		sh.recycle(x.frames)
+		sh.extras.Remove(s.extra)
+	}
+	sh.hub.metrics.sessions[s.kind].Dec()
+	held := s.held
+	sh.sessions.Remove(id)
+	sh.hub.places.leave(held)
+}
+
+func (sh *shard) extraOf(s *session) *extra {
+	if s.extra == 0 {
+		s.extra = sh.extras.Add()
+	}
+	return sh.extras.At(s.extra)
+}
+
+// dropExtra saves the memory of an extra that holds nothing more.
+func (sh *shard) dropExtra(s *session) {
+	if s.extra == 0 {
 		return
 	}
-	if !s.live || r.Cursor.Seq <= s.at.Seq {
+	if x := sh.extras.At(s.extra); x.frames == nil && x.done == nil && len(x.rest) == 0 && x.poll == nil {
+		sh.extras.Remove(s.extra)
+		s.extra = 0
+	}
+}
+
+// wakeNext sets the session's next deadline.
+func (sh *shard) wakeNext(s *session) {
+	now := sh.loop.Now()
+	d := until(s.beat, milliseconds(now))
+	if s.expires != 0 {
+		d = min(d, time.Until(time.Unix(int64(s.expires), 0)))
+	}
+	if s.extra != 0 {
+		if x := sh.extras.At(s.extra); x.frames != nil {
+			d = min(d, x.since+messageTime-now)
+		}
+	}
+	sh.loop.Wake(s.conn, max(d, 1))
+}
+
+// Timeout implements loop.Owner.
+func (sh *shard) Timeout(_ loop.Conn, id uint32) {
+	s := sh.sessions.At(id)
+	switch {
+	case s.kind == kindPoll:
+		sh.finishPoll(id, s)
+		return
+	case s.expires != 0 && time.Now().Unix() >= int64(s.expires):
+		sh.end(id, s, errExpired)
+		return
+	case s.extra != 0 && sh.late(sh.extras.At(s.extra)):
+		sh.endSocket(id, s, statusPolicyViolation, "a message took more than 10 s")
 		return
 	}
-	if s.full(r) {
-		s.live = false // it catches up from s.at once its queue is taken
+	if now := milliseconds(sh.loop.Now()); until(s.beat, now) <= 0 {
+		if !sh.heartbeat(s) {
+			sh.cut(id, s)
+			return
+		}
+		s.beat = now + milliseconds(sh.hub.options.Limits.Heartbeat)
+	}
+	sh.wakeNext(s)
+}
+
+func (sh *shard) late(x *extra) bool {
+	return x.frames != nil && sh.loop.Now()-x.since >= messageTime
+}
+
+// heartbeat says that the session lives, and where a client resumes. It
+// returns false if a WebSocket's client is silent: every second heartbeat is a
+// ping as well, since only its pong proves that the client is there.
+func (sh *shard) heartbeat(s *session) bool {
+	if s.kind == kindWebSocket {
+		if s.flags&(pinged|pingNext) == pinged|pingNext {
+			return false
+		}
+	}
+	if sh.loop.Pending(s.conn) > writeChunk {
+		return true // what it is being sent says as much, and the loop looks after its taking it
+	}
+	rd := sh.readers.At(s.reader)
+	if rd.flags&live != 0 && sh.handed > rd.at {
+		rd.at = sh.handed
+		rd.flags |= unsaid
+	}
+	at := event.Cursor{}
+	if rd.flags&unsaid != 0 {
+		at = sh.position(rd)
+		rd.flags &^= unsaid
+	}
+	sh.say(s, control{Control: "heartbeat"}, at)
+	if s.kind == kindWebSocket {
+		if s.flags&pingNext != 0 {
+			sh.loop.Write(s.conn, pingFrame)
+			s.flags |= pinged
+		}
+		s.flags ^= pingNext
+	}
+	return true
+}
+
+// Closed implements loop.Owner.
+func (sh *shard) Closed(_ loop.Conn, id uint32, _ error) { sh.forget(id, sh.sessions.At(id)) }
+
+// cut ends a session that need not be told.
+func (sh *shard) cut(id uint32, s *session) {
+	sh.loop.Close(s.conn)
+	sh.forget(id, s)
+}
+
+// Drained implements loop.Owner.
+func (sh *shard) Drained(_ loop.Conn, id uint32) {
+	s := sh.sessions.At(id)
+	s.flags &^= pongWaiting
+	if s.reader == 0 {
 		return
 	}
-	s.at = r.Cursor
-	s.push(r)
-}
-
-func (s *session) offerEphemeral(r *event.Record, stamp uint64) {
-	if stamp == s.stamp {
-		return // matched by another of its patterns
+	if rd := sh.readers.At(s.reader); rd.flags&live == 0 {
+		sh.catchUp(s.reader, rd)
 	}
-	s.stamp = stamp
-	if s.full(r) {
-		s.cut = errTooSlow
-		s.signal()
-		return
-	}
-	s.push(r)
-}
-
-// full reports whether r would overflow the queue; a queue takes one event of any size.
-func (s *session) full(r *event.Record) bool {
-	return s.queued > 0 && s.queued+len(r.JSON) > int(s.hub.options.Limits.Queue)
-}
-
-func (s *session) push(r *event.Record) {
-	s.queue = append(s.queue, r)
-	s.queued += len(r.JSON)
-	s.signal()
-}
-
-func (s *session) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// next returns what is to be sent, in order, or nothing if s is live and
-// waits. A position that is gone is an *event.GoneError; s goes on from the head.
-func (s *session) next(ctx context.Context) ([]*event.Record, error) {
-	for {
-		records, live, err := s.take()
-		if len(records) > 0 || live || err != nil {
-			return records, err
-		}
-		page, err := s.hub.reader.Read(ctx, event.Query{Patterns: s.patterns, After: s.position(), Limit: pageEvents})
-		if gone, ok := errors.AsType[*event.GoneError](err); ok {
-			s.moveTo(gone.Head)
-			return nil, gone
-		}
-		if err != nil {
-			return nil, err
-		}
-		s.moveTo(page.Cursor)
-		if !page.More {
-			s.hub.join(s)
-		}
-		if len(page.Records) > 0 {
-			return page.Records, nil
-		}
-	}
-}
-
-// take empties the queue.
-func (s *session) take() (records []*event.Record, live bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cut != nil {
-		return nil, false, s.cut
-	}
-	records, s.queue, s.queued = s.queue, nil, 0
-	s.taken = s.at
-	return records, s.live, nil
-}
-
-// position is where a client resumes that was sent what next returned. What
-// still waits in the queue lies after it.
-func (s *session) position() event.Cursor {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.taken
-}
-
-// moveTo is for a session that is not live.
-func (s *session) moveTo(at event.Cursor) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.at, s.taken = at, at
-}
-
-// join makes s live, unless something past its position was handed out
-// already: then it goes on catching up.
-func (h *Hub) join(s *session) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.live = h.handed <= s.at.Seq
-}
-
-// idlePosition is how far a session that has nothing to send has come: for a
-// live one that is as far as events were handed out.
-func (h *Hub) idlePosition(s *session) event.Cursor {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.live && len(s.queue) == 0 {
-		s.at.Seq = max(s.at.Seq, h.handed)
-		s.taken = s.at
-	}
-	return s.taken
 }

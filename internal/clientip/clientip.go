@@ -16,11 +16,17 @@ func From(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	if err != nil {
 		return netip.Addr{} // a Unix socket
 	}
-	addr := port.Addr().Unmap()
-	if !contains(trusted, addr) {
+	return Of(port.Addr(), strings.Join(r.Header.Values("X-Forwarded-For"), ","), trusted)
+}
+
+// Of is From with the peer and what X-Forwarded-For says, its lines joined by
+// commas. A peer that is not valid is that of a Unix socket.
+func Of(peer netip.Addr, forwarded string, trusted []netip.Prefix) netip.Addr {
+	addr := peer.Unmap()
+	if forwarded == "" || !contains(trusted, addr) {
 		return addr
 	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	hops := strings.Split(forwarded, ",")
 	for i := len(hops) - 1; i >= 0; i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
 		if err != nil {

@@ -38,6 +38,7 @@ var statuses = map[string]int{
 	"body-too-large":      http.StatusRequestEntityTooLarge,
 	"bad-content-type":    http.StatusUnsupportedMediaType,
 	"host-refused":        http.StatusMisdirectedRequest,
+	"bad-upgrade":         http.StatusUpgradeRequired,
 	"too-many-tickets":    http.StatusServiceUnavailable,
 	"too-many-sessions":   http.StatusServiceUnavailable,
 	"closing":             http.StatusServiceUnavailable,
@@ -110,12 +111,22 @@ func (p *Problem) Headers() http.Header {
 	return nil
 }
 
-// Write answers with the problem.
-func Write(w http.ResponseWriter, p *Problem) {
-	h := w.Header()
-	maps.Copy(h, p.Headers())
+// Answer is the header and body of the answer that the problem is.
+func (p *Problem) Answer() (http.Header, []byte) {
+	h := p.Headers()
+	if h == nil {
+		h = http.Header{}
+	}
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
+	body, _ := json.Marshal(p) // strings and a number always marshal
+	return h, append(body, '\n')
+}
+
+// Write answers with the problem.
+func Write(w http.ResponseWriter, p *Problem) {
+	h, body := p.Answer()
+	maps.Copy(w.Header(), h)
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // the client may have gone
+	_, _ = w.Write(body) // the client may have gone
 }

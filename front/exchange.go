@@ -1,0 +1,230 @@
+package front
+
+import (
+	"bytes"
+	"net/http"
+	"net/netip"
+	"strings"
+	"unsafe"
+
+	"github.com/chappe/chappe/internal/head"
+	"github.com/chappe/chappe/internal/loop"
+	"github.com/chappe/chappe/internal/ws"
+)
+
+// Waiting handles the requests of a path whose connections may wait. It is
+// called on a loop, and must not block; what it does with the exchange it does
+// on that loop, now or, after Hold, later. It must end it with one of Answer,
+// Stream and Upgrade.
+type Waiting func(x *Exchange)
+
+// Exchange is a request whose connection may wait, on a loop's own socket or
+// on net/http's.
+type Exchange struct {
+	loop    *loop.Loop
+	peer    netip.Addr
+	request *http.Request // on the loop only once it is asked for
+	body    []byte
+
+	// On the loop:
+	side      *side
+	conn      loop.Conn
+	data      uint32        // the side's
+	head      *head.Request // until Hold; then request has it all
+	rest      []byte        // came after this request
+	keepAlive bool
+	proxied   bool // peer is what a PROXY header said
+	done      done
+
+	// On net/http:
+	outcome chan outcome
+	pipe    *loop.Pipe
+	dead    bool // the client is gone
+}
+
+// done is what became of an exchange on the loop.
+type done uint8
+
+const (
+	waits    done = iota // held, or given away until it is answered
+	answered             // the connection goes on
+	given                // to its new owner, for good
+	ended
+)
+
+// Loop is where the exchange belongs.
+func (x *Exchange) Loop() *loop.Loop { return x.loop }
+
+// Peer is the address of the other side, by its PROXY header if it is trusted
+// to send one; invalid on a Unix socket.
+func (x *Exchange) Peer() netip.Addr { return x.peer }
+
+// Query is the target's part after "?", not decoded. It is valid until Hold or
+// the end of the call.
+func (x *Exchange) Query() []byte {
+	if x.head != nil {
+		return x.head.Query
+	}
+	return []byte(x.request.URL.RawQuery)
+}
+
+// Has reports whether there is a header field of that name, in lower case.
+func (x *Exchange) Has(name string) bool {
+	if x.head != nil {
+		return x.head.Get(name) != nil
+	}
+	return len(x.request.Header[http.CanonicalHeaderKey(name)]) > 0
+}
+
+// Header is a header field by its name in lower case; several are joined by
+// commas. It is valid until Hold or the end of the call.
+func (x *Exchange) Header(name string) string {
+	if x.head == nil {
+		return strings.Join(x.request.Header[http.CanonicalHeaderKey(name)], ",")
+	}
+	if b := x.head.Get(name); x.head.Count(name) <= 1 {
+		return unsafe.String(unsafe.SliceData(b), len(b))
+	}
+	return x.head.Joined(name)
+}
+
+// Body is the body of a POST.
+func (x *Exchange) Body() []byte { return x.body }
+
+// Request is the request as net/http would give it, but for the body. It
+// allocates; what comes without credentials from no browser need not ask.
+func (x *Exchange) Request() (*http.Request, error) {
+	if x.request == nil {
+		r, err := x.side.httpRequest(x)
+		if err != nil {
+			return nil, err
+		}
+		x.request = r
+	}
+	return x.request, nil
+}
+
+// Hold returns the exchange to be kept past the call. Its connection is not
+// read until it is answered.
+func (x *Exchange) Hold() (*Exchange, error) {
+	if x.head == nil {
+		return x, nil
+	}
+	if _, err := x.Request(); err != nil {
+		return nil, err
+	}
+	held := &Exchange{loop: x.loop, peer: x.peer, request: x.request, body: bytes.Clone(x.body), side: x.side, conn: x.conn}
+	x.side.hold(held, x)
+	return held, nil
+}
+
+// Wait has owner told, under data, if the client goes away before the answer.
+// The exchange must be held. It returns 0 if the client has gone.
+func (x *Exchange) Wait(owner loop.OwnerID, data uint32) loop.Conn {
+	if x.side != nil {
+		x.loop.Give(x.conn, owner, data)
+		return x.alive()
+	}
+	if x.dead {
+		return 0
+	}
+	c, p := x.loop.OpenPipe(owner, data)
+	x.conn, x.pipe = c, p
+	return c
+}
+
+func (x *Exchange) alive() loop.Conn {
+	if !x.loop.Alive(x.conn) {
+		return 0
+	}
+	return x.conn
+}
+
+// Answer answers the exchange with a whole body; the connection can carry
+// another then.
+func (x *Exchange) Answer(status int, header http.Header, body []byte) {
+	if x.side != nil {
+		x.side.answer(x, status, header, body)
+		return
+	}
+	x.loop.Close(x.conn)
+	x.settle(func(h *hosted) { h.answer(status, header, body) })
+}
+
+// Stream begins an answer without end, and gives the connection to owner. It
+// returns 0 if the client has gone.
+func (x *Exchange) Stream(contentType string, owner loop.OwnerID, data uint32) loop.Conn {
+	if x.side != nil {
+		return x.side.stream(x, contentType, owner, data)
+	}
+	c, p := x.open(owner, data)
+	if c != 0 {
+		x.settle(func(h *hosted) { h.stream(contentType, p) })
+	}
+	return c
+}
+
+// Upgrade makes the connection a WebSocket (RFC 6455 §4.2) and gives it to
+// owner; extension is the answer to Sec-WebSocket-Extensions, if any. It
+// returns 0 if the client has gone. CheckUpgrade is to be called before.
+func (x *Exchange) Upgrade(extension string, owner loop.OwnerID, data uint32) loop.Conn {
+	key := x.Header("sec-websocket-key")
+	var accept [28]byte
+	answer := ws.AcceptKey(accept[:0], unsafe.Slice(unsafe.StringData(key), len(key)))
+	if x.side != nil {
+		return x.side.upgrade(x, answer, extension, owner, data)
+	}
+	c, p := x.open(owner, data)
+	if c != 0 {
+		x.settle(func(h *hosted) { h.upgrade(string(answer), extension, p) })
+	}
+	return c
+}
+
+// open makes a pipe to net/http.
+func (x *Exchange) open(owner loop.OwnerID, data uint32) (loop.Conn, *loop.Pipe) {
+	if x.dead {
+		return 0, nil
+	}
+	return x.loop.OpenPipe(owner, data)
+}
+
+func (x *Exchange) settle(f func(*hosted)) {
+	select {
+	case x.outcome <- f:
+	default: // only the first counts
+	}
+}
+
+// CheckUpgrade returns why the request is no WebSocket handshake (RFC 6455
+// §4.2.1), and the status that says so; 0 if it is one.
+func (x *Exchange) CheckUpgrade() (status int, reason string) {
+	switch key := x.Header("sec-websocket-key"); {
+	case !x.isUpgrade():
+		return http.StatusUpgradeRequired, "This is a WebSocket: ask for it with Upgrade: websocket, on HTTP/1.1."
+	case x.Header("sec-websocket-version") != "13":
+		return http.StatusUpgradeRequired, "Only version 13 of WebSocket is spoken."
+	case !ws.ValidKey(unsafe.Slice(unsafe.StringData(key), len(key))):
+		return http.StatusBadRequest, "Sec-WebSocket-Key is not 16 bytes in base64."
+	}
+	return 0, ""
+}
+
+func (x *Exchange) isUpgrade() bool {
+	if x.head != nil {
+		return bytes.EqualFold(x.head.Upgrade, []byte("websocket"))
+	}
+	r := x.request
+	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") &&
+		lists(x.Header("connection"), "upgrade")
+}
+
+// lists reports whether a header that is a list holds the token.
+func lists(header, token string) bool {
+	for item := range strings.SplitSeq(header, ",") {
+		if strings.EqualFold(strings.TrimSpace(item), token) {
+			return true
+		}
+	}
+	return false
+}

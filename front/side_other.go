@@ -1,0 +1,20 @@
+//go:build !linux || nethttp
+
+package front
+
+import (
+	"net/http"
+
+	"github.com/chappe/chappe/internal/loop"
+)
+
+// side stands for what a loop with sockets has; there is none here.
+type side struct{}
+
+func (*side) httpRequest(*Exchange) (*http.Request, error) { return nil, http.ErrNotSupported }
+func (*side) hold(_, _ *Exchange)                          {}
+func (*side) answer(*Exchange, int, http.Header, []byte)   {}
+
+func (*side) stream(*Exchange, string, loop.OwnerID, uint32) loop.Conn { return 0 }
+
+func (*side) upgrade(*Exchange, []byte, string, loop.OwnerID, uint32) loop.Conn { return 0 }
