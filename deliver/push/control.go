@@ -84,6 +84,10 @@ func (sh *shard) end(id uint32, s *session, why error) {
 		sh.failPoll(id, s, why)
 		return
 	}
+	if s.kind.client() {
+		sh.extras.At(s.extra).client.conversation.End(why)
+		return
+	}
 	c := control{Control: "error", Code: "internal"}
 	switch {
 	case errors.Is(why, event.ErrClosed):

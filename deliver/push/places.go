@@ -59,6 +59,20 @@ func (p *places) enter(address netip.Addr, user string) (place, error) {
 	return place{byAddress, byUser}, nil
 }
 
+// enterUser has a session that is there count for its user too.
+func (p *places) enterUser(held *place, user string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if user == "" || held.user != 0 {
+		return nil
+	}
+	var ok bool
+	if held.user, ok = p.take('u', []byte(user), p.limits.PerUser); !ok {
+		return errFull{"limits.per_user"}
+	}
+	return nil
+}
+
 func (p *places) take(kind byte, who []byte, limit int) (uint32, bool) {
 	p.key = append(append(p.key[:0], kind), who...)
 	i := p.holders.add(unsafe.String(unsafe.SliceData(p.key), len(p.key)))

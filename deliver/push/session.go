@@ -38,6 +38,7 @@ type extra struct {
 	rest   []*event.Record // of the page: what did not fit into the queue
 	kept   bool            // the page is read on the way from the start
 	poll   *poll           // the long-poll that this session is
+	client *Client         // of a client protocol
 }
 
 // kind is how sessions speak.
@@ -47,16 +48,26 @@ const (
 	kindSSE kind = iota
 	kindWebSocket
 	kindPoll
+	kindClientWebSocket // those from here on are of client protocols
+	kindClientStream
+	kindClientSSE
 	kinds
 )
 
-var kindNames = [kinds]string{"sse", "websocket", "poll"}
+var kindNames = [kinds]string{"sse", "websocket", "poll", "centrifuge_websocket", "centrifuge_http_stream", "centrifuge_sse"}
+
+// socket reports whether clients send frames.
+func (k kind) socket() bool { return k == kindWebSocket || k == kindClientWebSocket }
+
+// client reports whether sessions belong to a client protocol.
+func (k kind) client() bool { return k >= kindClientWebSocket }
 
 // reader is what a session follows with one cursor. It has no pointers.
 type reader struct {
 	at      int64 // seq up to which all was written to the connection
 	session uint32
 	members uint32 // the first
+	next    uint32 // of the session
 	serial  uint32 // tells apart readers that had the same place
 	stamp   uint32 // of the last ephemeral event
 	flags   uint8
@@ -105,9 +116,12 @@ func (sh *shard) open(k kind, sub *subscription, connect func(id uint32) loop.Co
 
 // forget removes a session whose connection is gone.
 func (sh *shard) forget(id uint32, s *session) {
-	if s.reader != 0 {
-		sh.unfollow(s.reader)
+	for i := s.reader; i != 0; {
+		next := sh.readers.At(i).next
+		sh.unfollow(i)
+		i = next
 	}
+	var client *Client
 	if s.extra != 0 {
 		x := sh.extras.At(s.extra)
 		if x.done != nil {
@@ -116,6 +130,7 @@ func (sh *shard) forget(id uint32, s *session) {
 		if x.poll != nil {
 			x.poll.leave()
 		}
+		client = x.client
 		sh.recycle(x.frames)
 		sh.extras.Remove(s.extra)
 	}
@@ -123,6 +138,9 @@ func (sh *shard) forget(id uint32, s *session) {
 	held := s.held
 	sh.sessions.Remove(id)
 	sh.hub.places.leave(held)
+	if client != nil && client.conversation != nil {
+		client.conversation.Closed()
+	}
 }
 
 func (sh *shard) extraOf(s *session) *extra {
@@ -137,7 +155,7 @@ func (sh *shard) dropExtra(s *session) {
 	if s.extra == 0 {
 		return
 	}
-	if x := sh.extras.At(s.extra); x.frames == nil && x.done == nil && len(x.rest) == 0 && x.poll == nil {
+	if x := sh.extras.At(s.extra); x.frames == nil && x.done == nil && len(x.rest) == 0 && x.poll == nil && x.client == nil {
 		sh.extras.Remove(s.extra)
 		s.extra = 0
 	}
@@ -165,11 +183,14 @@ func (sh *shard) Timeout(_ loop.Conn, id uint32) {
 	case s.kind == kindPoll:
 		sh.finishPoll(id, s)
 		return
-	case s.expires != 0 && time.Now().Unix() >= int64(s.expires):
-		sh.end(id, s, errExpired)
-		return
 	case s.extra != 0 && sh.late(sh.extras.At(s.extra)):
 		sh.endSocket(id, s, statusPolicyViolation, "a message took more than 10 s")
+		return
+	case s.kind.client():
+		sh.extras.At(s.extra).client.conversation.Timeout()
+		return
+	case s.expires != 0 && time.Now().Unix() >= int64(s.expires):
+		sh.end(id, s, errExpired)
 		return
 	}
 	if now := milliseconds(sh.loop.Now()); until(s.beat, now) <= 0 {
@@ -233,6 +254,10 @@ func (sh *shard) Drained(_ loop.Conn, id uint32) {
 	s := sh.sessions.At(id)
 	s.flags &^= pongWaiting
 	if s.reader == 0 {
+		return
+	}
+	if s.kind.client() {
+		sh.catchUpNext(id, s)
 		return
 	}
 	if rd := sh.readers.At(s.reader); rd.flags&live == 0 {

@@ -52,10 +52,11 @@ func (sh *shard) commit(records []*event.Record, committed time.Time) {
 		}
 		clear(sh.frames[:])
 		sh.topics.each(r.Topic, func(p uint32) {
+			clear(sh.frames[kindClientWebSocket:]) // these name the channel
 			for m := sh.topics.patterns.at(p).first; m != 0; {
 				member := sh.members.At(m)
 				m = member.next
-				if sh.offer(member.reader, r, write) {
+				if sh.offer(member.reader, p, r, write) {
 					sent++
 				}
 			}
@@ -72,7 +73,7 @@ func (sh *shard) commit(records []*event.Record, committed time.Time) {
 // offer writes an event to a reader's session, if it is live and does not have
 // it yet. Ephemeral events go also to one that catches up: there is no second
 // chance.
-func (sh *shard) offer(id uint32, r *event.Record, write func(loop.Conn, []byte)) bool {
+func (sh *shard) offer(id, p uint32, r *event.Record, write func(loop.Conn, []byte)) bool {
 	rd := sh.readers.At(id)
 	s := sh.sessions.At(rd.session)
 	if ephemeral := r.Cursor.IsZero(); ephemeral {
@@ -99,13 +100,20 @@ func (sh *shard) offer(id uint32, r *event.Record, write func(loop.Conn, []byte)
 		sh.collect(rd.session, s, r)
 		return true
 	}
-	frame := sh.frames[s.kind]
-	if frame == nil {
-		frame = appendEvent(nil, s.kind, r, r.Cursor)
-		sh.frames[s.kind] = frame
+	if sh.frames[s.kind] == nil {
+		sh.frames[s.kind] = sh.frame(s, p, r)
 	}
-	write(s.conn, frame)
+	write(s.conn, sh.frames[s.kind])
 	return true
+}
+
+// frame is the event as sessions of the kind are sent it.
+func (sh *shard) frame(s *session, p uint32, r *event.Record) []byte {
+	if !s.kind.client() {
+		return appendEvent(nil, s.kind, r, r.Cursor)
+	}
+	message := sh.extras.At(s.extra).client.protocol.AppendEvent(nil, r, sh.topics.patterns.name(p))
+	return appendClientMessage(nil, s.kind, message)
 }
 
 // full reports whether r would overflow the session's queue; a queue takes one
@@ -227,7 +235,12 @@ func (sh *shard) read(i uint32, rd *reader, after event.Cursor) {
 // turned sends a page that was read.
 func (sh *shard) turned(i uint32, rd *reader, page event.Page, err error) {
 	s := sh.sessions.At(rd.session)
-	if gone, ok := errors.AsType[*event.GoneError](err); ok {
+	gone, isGone := errors.AsType[*event.GoneError](err)
+	if isGone && s.kind.client() {
+		sh.goneForClient(i, rd, s, gone)
+		return
+	}
+	if isGone {
 		rd.at = gone.Head.Seq
 		rd.flags &^= kept
 		sh.reset(rd.session, s, gone)
@@ -240,8 +253,12 @@ func (sh *shard) turned(i uint32, rd *reader, page event.Page, err error) {
 		sh.end(rd.session, s, err)
 		return
 	}
-	if s.kind == kindPoll {
+	switch {
+	case s.kind == kindPoll:
 		sh.pageForPoll(i, rd, s, page)
+		return
+	case s.kind.client():
+		sh.pageForClient(i, rd, s, page)
 		return
 	}
 	before := sh.position(rd)

@@ -82,7 +82,7 @@ func appendMessage(b []byte, id event.Cursor, name string, data []byte) []byte {
 
 // Input implements loop.Owner.
 func (sh *shard) Input(_ loop.Conn, id uint32, b []byte) {
-	if s := sh.sessions.At(id); s.kind == kindWebSocket {
+	if s := sh.sessions.At(id); s.kind.socket() {
 		sh.readFrames(id, s, b)
 	}
 }

@@ -115,6 +115,10 @@ func (sh *shard) readFrames(id uint32, s *session, b []byte) {
 	default: // it is held until what has begun is whole
 		x := sh.extraOf(s)
 		x.frames, x.since = frames, since
+		if s.kind.client() {
+			sh.loop.Wake(s.conn, messageTime)
+			return
+		}
 		sh.wakeNext(s)
 	}
 }
@@ -144,8 +148,16 @@ type incoming struct {
 	s  *session
 }
 
-// Message implements ws.Handler. There is nothing to say here.
-func (in incoming) Message(ws.Op, []byte) bool { return in.count() }
+// Message implements ws.Handler. Clients of no protocol have nothing to say.
+func (in incoming) Message(_ ws.Op, payload []byte) bool {
+	if !in.count() {
+		return false
+	}
+	if in.s.kind.client() {
+		in.sh.extras.At(in.s.extra).client.conversation.Receive(payload)
+	}
+	return in.s.conn != 0
+}
 
 // Control implements ws.Handler.
 func (in incoming) Control(op ws.Op, payload []byte) bool {
