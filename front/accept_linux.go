@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	acceptBatch = 64                     // connections a turn, so that those that are there have theirs
-	acceptPause = 100 * time.Millisecond // when there is no room
-	unackedTime = 90 * time.Second       // after which a peer that acknowledges nothing is gone (RFC 5482)
+	acceptBatch  = 64                     // connections a turn, so that those that are there have theirs
+	acceptPause  = 100 * time.Millisecond // when there is no room
+	deferSeconds = 1                      // that the kernel keeps a connection to itself which sends nothing
+	unackedTime  = 90 * time.Second       // after which a peer that acknowledges nothing is gone (RFC 5482)
 )
 
 // arrivals are accepted sockets that another loop brings.
@@ -56,6 +57,7 @@ func socket(l net.Listener) (fd int, err error) {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unackedTime.Milliseconds()))
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferSeconds)
 	}
 	return fd, nil
 }
@@ -112,11 +114,11 @@ func (s *Server) full() bool {
 }
 
 // least is the side with the fewest connections; self unless another has
-// clearly fewer.
+// clearly fewer, since waking that costs as much as accepting.
 func (s *Server) least(self *side) *side {
 	least := self
 	for _, sd := range s.sides {
-		if sd.loop.Len()+4 < least.loop.Len() {
+		if n := sd.loop.Len(); n+n/8+64 < least.loop.Len() {
 			least = sd
 		}
 	}
@@ -149,15 +151,15 @@ func (sd *side) takeArrivals() {
 
 // open begins to read from a new connection.
 func (sd *side) open(a arrival) {
-	c, err := sd.loop.Add(a.fd, sd.owner, 0)
-	if err != nil {
-		sd.server.options.Logger.Error("connection lost", "err", err)
-		return
-	}
+	c := sd.loop.Add(a.fd, sd.owner, 0)
+	sd.fresh, sd.freshPeer = c, a.peer
 	sd.loop.Wake(c, headTime)
 	if stage := sd.server.firstStage(a.peer.Addr()); stage != stageRequest {
 		_, st := sd.ensure(c, 0)
 		st.stage = stage
+	}
+	if err := sd.loop.Start(c); err != nil {
+		sd.server.options.Logger.Error("connection lost", "err", err)
 	}
 }
 

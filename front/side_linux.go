@@ -24,12 +24,14 @@ type side struct {
 	states slab.Slab[state]
 	arrive arrivals
 
-	request  head.Request
-	exchange Exchange
-	out      []byte // scratch of answers
-	date     []byte // the Date line, of this second
-	dated    int64
-	host     []byte // the last that was known
+	fresh     loop.Conn // the last that was opened
+	freshPeer netip.AddrPort
+	request   head.Request
+	exchange  Exchange
+	out       []byte // scratch of answers
+	date      []byte // the Date line, of this second
+	dated     int64
+	host      []byte // the last that was known
 }
 
 // state is what a connection of the side has only when it is not simply idle.
@@ -237,6 +239,9 @@ func (sd *side) handle(c loop.Conn, data uint32, w Waiting, body, b []byte, size
 func (sd *side) peer(c loop.Conn, data uint32) netip.Addr {
 	if st := sd.state(data); st != nil && st.peer.IsValid() {
 		return st.peer
+	}
+	if c == sd.fresh {
+		return sd.freshPeer.Addr()
 	}
 	return sd.loop.Peer(c).Addr()
 }

@@ -33,11 +33,10 @@ type subscription struct {
 var anonymous account.Identity
 
 // admit finds out who asks, checks what for and takes a place, then calls
-// enter; or refuse. It does so at once for a request without credentials, else
-// after what may block was done elsewhere.
+// enter; or refuse. What may block is done elsewhere.
 func (sh *shard) admit(x *front.Exchange, origin func(*http.Request) error, enter func(*front.Exchange, *subscription), refuse func(*front.Exchange, error)) {
-	if bare(x) {
-		sh.let(x, &anonymous, nil, enter, refuse)
+	if id := sh.quick(x); id != nil {
+		sh.let(x, id, nil, enter, refuse)
 		return
 	}
 	r, err := x.Request()
@@ -67,20 +66,31 @@ func (sh *shard) admit(x *front.Exchange, origin func(*http.Request) error, ente
 	}
 }
 
-// bare reports whether a request shows nothing by which it could be judged: no
-// credential, and no browser to have been misled by a foreign page.
-func bare(x *front.Exchange) bool {
-	for _, name := range [...]string{"authorization", "cookie", "origin", "sec-fetch-site"} {
+// quick is who asks, where that shows at once: a request without credentials,
+// or with a token that we signed, from no browser that a foreign page could
+// have misled. Else it is nil.
+func (sh *shard) quick(x *front.Exchange) *account.Identity {
+	for _, name := range [...]string{"cookie", "origin", "sec-fetch-site"} {
 		if x.Has(name) {
-			return false
+			return nil
 		}
+	}
+	if x.Has("authorization") {
+		scheme, token, _ := strings.Cut(x.Header("authorization"), " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return nil
+		}
+		return sh.hub.access.Verifier.Quick(token)
 	}
 	ticket := false
 	_ = head.Query(x.Query(), func(name, _ []byte) bool { // what is malformed is no ticket
 		ticket = ticket || string(name) == "ticket"
 		return !ticket
 	})
-	return !ticket
+	if ticket {
+		return nil
+	}
+	return &anonymous
 }
 
 // let takes in a request of somebody known.

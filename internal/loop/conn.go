@@ -18,12 +18,14 @@ type entry struct {
 }
 
 const (
-	paused = 1 << iota // its input waits
-	again              // it is in Loop.again
-	dirty              // it is in Loop.dirty
-	ending             // it ends when its output is written
-	broken             // it is in Loop.failed
-	hangup             // the peer has ended it, or it broke: there is no input after what is there
+	paused     = 1 << iota // its input waits
+	again                  // it is in Loop.again
+	dirty                  // it is in Loop.dirty
+	ending                 // it ends when its output is written
+	broken                 // it is in Loop.failed
+	hangup                 // the peer has ended it, or it broke: there is no input after what is there
+	registered             // epoll tells of it
+	watched                // also when its socket takes more
 )
 
 // extra is what a connection has only while it needs it.

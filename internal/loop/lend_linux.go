@@ -40,6 +40,7 @@ func (l *Loop) Lend(c Conn) *Lent {
 		return nil
 	}
 	t := &Lent{loop: l, conn: c, fd: int(e.fd), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
+	l.watchOutput(c, e)
 	x := l.extraOf(e)
 	x.lent = t
 	if x.tls != nil {

@@ -114,6 +114,7 @@ func (l *Loop) keep(x *extra, b []byte) {
 
 // block waits for the socket to take more.
 func (l *Loop) block(c Conn, e *entry) {
+	l.watchOutput(c, e)
 	x := l.extraOf(e)
 	x.blocked, x.moved = true, l.wheel.now
 	l.pending[e.extra] = c

@@ -142,17 +142,55 @@ func (l *Loop) Unwatch(fd int) {
 	_ = unix.EpollCtl(l.poller.epoll, unix.EPOLL_CTL_DEL, fd, nil) // a closed one is gone already
 }
 
-// Add takes a connected, non-blocking socket, and reads what has come already.
-func (l *Loop) Add(fd int, owner OwnerID, data uint32) (Conn, error) {
-	c, e := l.add(fd, owner, data)
-	event := unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff, Fd: int32(c.index()), Pad: int32(c.generation()),
+// Add takes a connected, non-blocking socket. Start has it read.
+func (l *Loop) Add(fd int, owner OwnerID, data uint32) Conn {
+	c, _ := l.add(fd, owner, data)
+	return c
+}
+
+// Start reads what has come already, and then what comes: most that connect
+// have sent their request by now, and are answered without another wake-up.
+func (l *Loop) Start(c Conn) error {
+	if e := l.entry(c); e != nil {
+		l.input(c, e)
 	}
-	if err := unix.EpollCtl(l.poller.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+	e := l.entry(c)
+	if e == nil {
+		return nil
+	}
+	// What comes between that read and this call is reported at once.
+	output := uint32(0)
+	if e.flags&watched != 0 {
+		output = unix.EPOLLOUT
+	}
+	e.flags |= registered
+	if err := l.register(c, e, unix.EPOLL_CTL_ADD, output); err != nil {
 		l.release(c, e)
-		return 0, fmt.Errorf("watch a connection: %w", err)
+		return fmt.Errorf("watch a connection: %w", err)
 	}
-	return c, nil
+	return nil
+}
+
+func (l *Loop) register(c Conn, e *entry, op int, more uint32) error {
+	event := unix.EpollEvent{
+		Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff | more, Fd: int32(c.index()), Pad: int32(c.generation()),
+	}
+	return unix.EpollCtl(l.poller.epoll, op, int(e.fd), &event)
+}
+
+// watchOutput has the loop told when the socket takes more. Most never need
+// it: watched from the beginning it would wake the loop for each connection once.
+func (l *Loop) watchOutput(c Conn, e *entry) {
+	if e.flags&watched != 0 {
+		return
+	}
+	e.flags |= watched
+	if e.flags&registered == 0 {
+		return
+	}
+	if err := l.register(c, e, unix.EPOLL_CTL_MOD, unix.EPOLLOUT); err != nil {
+		l.fail(c, err)
+	}
 }
 
 // read returns how many bytes came; more says that there may be others.
