@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/chappe/chappe/internal/head"
+	"github.com/chappe/chappe/internal/head/headtest"
 )
 
 func TestHTTP(t *testing.T) {
@@ -70,8 +71,8 @@ func TestHTTPBadEscape(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(upgrade))
-	for _, tt := range smuggling {
-		f.Add([]byte(tt.head))
+	for _, tt := range headtest.Smuggling {
+		f.Add([]byte(tt.Head))
 	}
 	for _, s := range []string{
 		"\r\nGET /a?b HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET", "OPTIONS * HTTP/1.1\r\nHost: [::1]:1\r\n\r\n",
