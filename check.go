@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"syscall"
 	"time"
 
 	"github.com/chappe/chappe/account"
+	"github.com/chappe/chappe/internal/listen"
 	"github.com/chappe/chappe/source"
 	"github.com/chappe/chappe/store"
 )
@@ -42,6 +41,10 @@ func check(ctx context.Context, p program, args []string) error {
 		report("address "+s.Server.Listen, checkListen(s.Server.Listen))
 	}
 	report("descriptors", checkDescriptors(s))
+	if s.TLS.on() {
+		_, err := s.tlsConfig(slog.New(slog.NewTextHandler(p.stderr, nil)))
+		report("certificate", err)
+	}
 	if hook := s.Access.Hook; hook.URL != "" {
 		err := account.NewHook(hook, s.client(hook.URL), slog.New(slog.DiscardHandler), nil).Check(ctx)
 		if err != nil {
@@ -83,28 +86,22 @@ func checkData(ctx context.Context, s *settings, report func(string, error)) (ru
 }
 
 func checkListen(address string) error {
-	l, err := net.Listen("tcp", address)
+	l, err := listen.On(address)
 	if err != nil {
-		return fmt.Errorf("%w; stop what listens there, or change server.listen", err)
+		return err
 	}
 	return l.Close()
 }
 
 // checkDescriptors compares the process's limit with the sessions wanted.
 func checkDescriptors(s *settings) error {
-	const others = 200 // files, upstreams, the console
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return err
+	wanted := s.connections()
+	room, err := listen.RoomFor(wanted)
+	if err == nil && room < wanted {
+		err = fmt.Errorf("a process has room for %d connections, limits.connections asks for %d with those that come besides; raise LimitNOFILE (systemd) or ulimit -n to %d, or lower the limit",
+			room, wanted, wanted+listen.OtherDescriptors)
 	}
-	wanted := s.Limits.Connections
-	if wanted == 0 {
-		wanted = 18_000
-	}
-	if limit.Max < uint64(wanted+others) {
-		return fmt.Errorf("a process may have %d, limits.connections asks for %d; raise LimitNOFILE (systemd) or ulimit -n, or lower the limit", limit.Max, wanted)
-	}
-	return nil
+	return err
 }
 
 // checkWatch looks once at what is watched.

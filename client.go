@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"encoding/json"
 
 	"github.com/chappe/chappe/account"
+	"github.com/chappe/chappe/internal/listen"
 	"github.com/chappe/chappe/internal/problem"
 	"github.com/chappe/chappe/store"
 )
@@ -45,18 +47,24 @@ func newClientFlags(p program, name string) clientFlags {
 
 // client finds the server and a token with the scope.
 func (f clientFlags) client(ctx context.Context, p program, scope account.Scope) (*client, error) {
-	c := &client{server: *f.server, token: *f.token, http: &http.Client{}, close: func() {}}
+	c := &client{server: *f.server, token: *f.token, close: func() {}}
 	s, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	if c.server == "" {
+	ours := c.server == ""
+	if ours {
 		c.server = store.ServerAddress(s.Data)
 	}
 	if c.server == "" {
-		c.server = "http://" + s.Server.Listen
+		c.server = s.Server.Listen
+		if !strings.HasPrefix(c.server, listen.UnixPrefix) {
+			c.server = s.scheme() + c.server
+		}
 	}
-	c.server = trimSlash(c.server)
+	if c.server, c.http, err = s.dial(c.server, ours); err != nil {
+		return nil, err
+	}
 	if c.token == "" {
 		c.token = p.getenv("CHAPPE_TOKEN")
 	}

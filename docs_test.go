@@ -160,7 +160,7 @@ func TestMetricsPage(t *testing.T) {
 	}
 	s := &settings{Data: filepath.Join(t.TempDir(), "data"), Limits: limitSettings{Event: 1 << 18}}
 	s.Access.Hook.URL = "http://127.0.0.1:6543/whoami" // has metrics of its own
-	srv, err := build(t.Context(), s, slog.New(slog.DiscardHandler))
+	srv, err := build(t.Context(), s, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func TestHookAllowsCredentials(t *testing.T) {
 		s := &settings{Data: filepath.Join(t.TempDir(), "data"), Limits: limitSettings{Event: 1 << 18}}
 		s.Server.AllowedOrigins = []string{"https://app.example"}
 		s.Access.Hook.URL = url
-		srv, err := build(t.Context(), s, slog.New(slog.DiscardHandler))
+		srv, err := build(t.Context(), s, slog.New(slog.DiscardHandler), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,6 +29,13 @@ func (srv *server) routes() http.Handler {
 	mux.Handle("GET /v1/ws", http.HandlerFunc(srv.hub.WebSocket))
 	mux.Handle("/v1/", cors(timely(srv.api)))
 
+	mux.Handle("GET /connection/websocket", http.HandlerFunc(srv.clients.WebSocket))
+	mux.Handle("POST /connection/http_stream", cors(http.HandlerFunc(srv.clients.Stream)))
+	mux.Handle("GET /connection/sse", cors(http.HandlerFunc(srv.clients.SSE)))
+	mux.Handle("POST /emulation", cors(http.HandlerFunc(srv.clients.Emulation)))
+	mux.Handle("OPTIONS /connection/", cors(http.NotFoundHandler()))
+	mux.Handle("OPTIONS /emulation", cors(http.NotFoundHandler()))
+
 	mux.Handle("GET /{$}", timely(http.HandlerFunc(srv.console.Live)))
 	mux.Handle("POST /login", timely(form(http.HandlerFunc(srv.console.LogIn))))
 	mux.Handle("POST /logout", timely(form(http.HandlerFunc(srv.console.LogOut))))
@@ -73,6 +80,10 @@ func (srv *server) waitOnLoop() {
 	srv.front.Handle("/v1/stream", srv.hub.ServeStream)
 	srv.front.Handle("/v1/poll", srv.hub.ServePoll)
 	srv.front.Handle("/v1/ws", srv.hub.ServeWebSocket)
+	srv.front.Handle("/connection/websocket", srv.clients.ServeWebSocket)
+	srv.front.HandlePost("/connection/http_stream", srv.clients.ServeStream)
+	srv.front.Handle("/connection/sse", srv.clients.ServeSSE)
+	srv.front.HandlePost("/emulation", srv.clients.ServeEmulation)
 }
 
 // knownHost refuses names that are not ours: a foreign name that resolves to

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +20,9 @@ import (
 	"github.com/chappe/chappe/bus"
 	"github.com/chappe/chappe/console"
 	"github.com/chappe/chappe/deliver/push"
+	"github.com/chappe/chappe/deliver/push/centrifuge"
 	"github.com/chappe/chappe/front"
+	"github.com/chappe/chappe/internal/listen"
 	"github.com/chappe/chappe/internal/safedial"
 	"github.com/chappe/chappe/source"
 	"github.com/chappe/chappe/store"
@@ -39,10 +41,11 @@ const spareConnections = 1000
 
 // server is what serve builds, in the order in which events flow.
 type server struct {
-	settings *settings
-	logger   *slog.Logger
-	registry *prometheus.Registry
-	base     *url.URL // base_url; nil without
+	settings  *settings
+	takesOver net.Listener // from the process before this one; nil: it listens itself
+	logger    *slog.Logger
+	registry  *prometheus.Registry
+	base      *url.URL // base_url; nil without
 
 	db      *store.DB
 	log     *store.Log
@@ -51,6 +54,7 @@ type server struct {
 	front   *front.Server
 	watches *source.Supervisor
 	hub     *push.Hub
+	clients *centrifuge.Server // of the Centrifuge protocol
 	api     http.Handler
 	console *console.Console
 
@@ -59,7 +63,7 @@ type server struct {
 
 func serve(ctx context.Context, p program, args []string) error {
 	f := newFlags(p, "serve")
-	listen := f.String("listen", "", "the address and port to listen on (default: the configuration's, or 127.0.0.1:8080)")
+	address := f.String("listen", "", "the address and port to listen on (default: the configuration's, or 127.0.0.1:8080)")
 	if _, err := f.parse(args, 0, 0); err != nil {
 		return err
 	}
@@ -67,32 +71,38 @@ func serve(ctx context.Context, p program, args []string) error {
 	if err != nil {
 		return err
 	}
-	if *listen != "" {
-		s.Server.Listen = *listen
+	if *address != "" {
+		s.Server.Listen = *address
+	}
+	given, err := listen.Activated(p.getenv)
+	if err != nil {
+		return configError{err}
 	}
 	logger := slog.New(slog.NewTextHandler(p.stderr, nil))
-	srv, err := build(ctx, s, logger)
+	srv, err := build(ctx, s, logger, given)
 	if err != nil {
 		return err
 	}
 	return errors.Join(srv.listenAndRun(ctx, p), srv.close())
 }
 
-func (srv *server) listenAndRun(ctx context.Context, p program) error {
-	address := srv.settings.Server.Listen
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w; stop what listens there, or name another port with --listen", address, err)
+func (srv *server) listenAndRun(ctx context.Context, p program) (err error) {
+	listener := srv.takesOver
+	if listener == nil {
+		if listener, err = listen.On(srv.settings.Server.Listen); err != nil {
+			return err
+		}
 	}
-	if err := srv.log.Announce("http://" + listener.Addr().String()); err != nil {
+	if err := srv.log.Announce(srv.settings.urlOf(listener)); err != nil {
 		return errors.Join(fmt.Errorf("announce the address: %w", err), listener.Close())
 	}
 	return srv.run(ctx, listener, p)
 }
 
 // build makes the parts: the log, who may read it, the ways out, the ways in.
-func build(ctx context.Context, s *settings, logger *slog.Logger) (*server, error) {
-	srv := &server{settings: s, logger: logger, registry: prometheus.NewRegistry()}
+// Given is a socket to take over, nil if there is none.
+func build(ctx context.Context, s *settings, logger *slog.Logger, given net.Listener) (*server, error) {
+	srv := &server{settings: s, takesOver: given, logger: logger, registry: prometheus.NewRegistry()}
 	srv.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, part := range []func(context.Context) error{srv.buildLog, srv.buildAccess, srv.buildFront, srv.buildWays} {
 		if err := part(ctx); err != nil {
@@ -107,7 +117,7 @@ func (srv *server) buildLog(ctx context.Context) (err error) {
 	if srv.db, err = store.Open(ctx, s.Data); err != nil {
 		return err
 	}
-	srv.log, err = store.OpenLog(ctx, srv.db, store.Options{Rules: s.Topics, Logger: srv.logger.With("component", "store")})
+	srv.log, err = openLog(ctx, srv.db, store.Options{Rules: s.Topics, Logger: srv.logger.With("component", "store")}, srv.takesOver != nil)
 	if err != nil {
 		return err
 	}
@@ -166,9 +176,17 @@ func (srv *server) buildFront(context.Context) (err error) {
 	if srv.base != nil {
 		prefix = trimSlash(srv.base.Path)
 	}
+	tlsConfig, err := s.tlsConfig(srv.logger.With("component", "tls"))
+	if err != nil {
+		return err
+	}
+	connections, err := s.roomForConnections(srv.logger)
+	if err != nil {
+		return err
+	}
 	srv.front, err = front.New(front.Options{
-		Connections: cmp.Or(s.Limits.Connections, push.DefaultLimits().Connections) + spareConnections, Prefix: prefix, KnownHost: srv.access.Origins.CheckHost,
-		Header: always(), CORS: srv.access.Origins.Marks, TrustedProxies: s.Server.TrustedProxies,
+		Connections: connections, Prefix: prefix, KnownHost: srv.access.Origins.CheckHost,
+		Header: always(), CORS: srv.access.Origins.Marks, TLS: tlsConfig, TrustedProxies: s.Server.TrustedProxies, Proxy: s.Server.ProxyProtocol,
 		Logger: srv.logger.With("component", "front"), Metrics: srv.registry,
 	})
 	return err
@@ -177,8 +195,12 @@ func (srv *server) buildFront(context.Context) (err error) {
 func (srv *server) buildWays(context.Context) error {
 	s := srv.settings
 	srv.hub = push.New(srv.bus, srv.access, push.Options{
-		Limits: s.Limits.Limits, TrustedProxies: s.Server.TrustedProxies, Loops: srv.front.Loops(),
+		Limits: s.Limits.Limits, TrustedProxies: s.Server.TrustedProxies, Loops: srv.front.Loops(), Compression: s.Server.Compression,
 		Logger: srv.logger.With("component", "push"), Metrics: srv.registry,
+	})
+	srv.clients = centrifuge.New(srv.hub, centrifuge.Options{
+		Publisher: srv.bus, Reader: srv.bus, Access: srv.access,
+		Logger: srv.logger.With("component", "centrifuge"), Metrics: srv.registry,
 	})
 	srv.waitOnLoop()
 	srv.bus.Follow(srv.hub)
@@ -198,6 +220,7 @@ func (srv *server) buildWays(context.Context) error {
 func (srv *server) run(ctx context.Context, listener net.Listener, p program) error {
 	server := &http.Server{
 		Handler: srv.routes(), ReadHeaderTimeout: headTime, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 100},
 		ErrorLog: slog.NewLogLogger(srv.logger.With("component", "http").Handler(), slog.LevelDebug),
 	}
 	handed, err := srv.front.Listen(listener, server)
@@ -213,6 +236,7 @@ func (srv *server) run(ctx context.Context, listener net.Listener, p program) er
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	srv.startWatches(watching)
+	go srv.watchMemory(watching) // ends with it
 	srv.ready.Store(true)
 	srv.greet(p, listener)
 
@@ -223,9 +247,15 @@ func (srv *server) run(ctx context.Context, listener net.Listener, p program) er
 	}
 	srv.ready.Store(false)
 	stopWatching()
+	if srv.takesOver != nil { // what connects from now on waits for the process after this one
+		srv.front.StopAccepting()
+	}
+	server.SetKeepAlivesEnabled(false)
 	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime+srv.hub.DrainTime())
 	defer cancel()
 	srv.hub.Drain(drained)
+	srv.front.StopAccepting()
+	srv.front.Settle()
 	for _, s := range []*http.Server{server, metrics} {
 		if s.Shutdown(drained) != nil {
 			_ = s.Close() // whoever is still there was given its time
@@ -237,8 +267,11 @@ func (srv *server) run(ctx context.Context, listener net.Listener, p program) er
 
 // greet prints where the server is and how to open the console.
 func (srv *server) greet(p program, listener net.Listener) {
-	address := "http://" + listener.Addr().String()
+	address := srv.settings.urlOf(listener)
 	outside := address
+	if strings.HasPrefix(address, listen.UnixPrefix) {
+		outside = "your proxy's address"
+	}
 	if srv.base != nil {
 		outside = srv.settings.Server.BaseURL
 	}

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/chappe/chappe/config"
 	"github.com/chappe/chappe/deliver/push"
 	"github.com/chappe/chappe/event"
+	"github.com/chappe/chappe/internal/listen"
 	"github.com/chappe/chappe/source/feed"
 	"github.com/chappe/chappe/source/mailbox"
 	"github.com/chappe/chappe/store"
@@ -24,6 +27,8 @@ import (
 type settings struct {
 	// Server is where and for whom the program listens.
 	Server serverSettings `yaml:"server"`
+	// TLS has the program speak HTTPS itself: by cert and key, or by acme.
+	TLS tlsSettings `yaml:"tls"`
 	// Limits bound what clients can ask for.
 	Limits limitSettings `yaml:"limits"`
 	// Data is the data folder.
@@ -39,7 +44,7 @@ type settings struct {
 }
 
 type serverSettings struct {
-	// Listen is the address and port; port 0 takes a free one.
+	// Listen is the address and port, where port 0 takes a free one; or a Unix socket, as unix:/run/chappe.sock. A socket that systemd gives stands in its place.
 	Listen string `yaml:"listen"`
 	// BaseURL is how the outside reaches the program, with a path where it is mounted below a site.
 	BaseURL string `yaml:"base_url"`
@@ -47,12 +52,19 @@ type serverSettings struct {
 	Metrics string `yaml:"metrics"`
 	// TrustedProxies may say in X-Forwarded-For who the client is.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	// ProxyProtocol has the trusted proxies, and whoever connects to a Unix socket, begin each connection with a PROXY header, version 1 or 2; nobody else may.
+	ProxyProtocol bool `yaml:"proxy_protocol"`
+	// Compression lets events be compressed for WebSockets of known users. It doubles the CPU of small messages.
+	Compression bool `yaml:"compression"`
 	// AllowedOrigins are the sites whose pages may use the API and the streams.
 	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
 // Validate checks the addresses.
 func (s serverSettings) Validate() error {
+	if path, isUnix := strings.CutPrefix(s.Listen, listen.UnixPrefix); isUnix && !filepath.IsAbs(path) {
+		return fmt.Errorf("listen: %q is no absolute path; write one like unix:/run/chappe.sock", path)
+	}
 	if s.BaseURL != "" {
 		u, err := url.Parse(s.BaseURL)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
@@ -72,6 +84,11 @@ type limitSettings struct {
 	push.Limits `yaml:",inline"`
 	// Event is how much data one event may carry.
 	Event event.ByteSize `yaml:"event"`
+}
+
+// connections is how many the program is to hold: sessions, and what comes besides.
+func (s *settings) connections() int {
+	return cmp.Or(s.Limits.Connections, push.DefaultLimits().Connections) + spareConnections
 }
 
 // Validate holds the event below what a request's body and a batch may be.

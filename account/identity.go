@@ -16,8 +16,12 @@ type Identity struct {
 
 	scopes   []Scope
 	patterns []event.Pattern // may be read, and published to with the scope; none is all for programs
+	channels []event.Pattern // of them, those that a token names in Centrifugo's word
 	program  bool
 }
+
+// Channels are the topics that a Centrifuge client is subscribed to without asking.
+func (id *Identity) Channels() []event.Pattern { return id.channels }
 
 // Known reports whether a credential was shown. A guest of the application has
 // no name, but topics.

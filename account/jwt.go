@@ -261,7 +261,13 @@ func (v *Verifier) identity(c *claims) (*Identity, error) {
 	if expires.Before(now) { // let in by the leeway: it would be cut at once otherwise, and come again
 		expires = expires.Add(leeway)
 	}
-	return &Identity{Name: c.Subject, User: c.Subject, Expires: expires, patterns: patterns}, nil
+	var channels []event.Pattern
+	for _, p := range patterns[len(c.Topics):] {
+		if p.Literal() {
+			channels = append(channels, p)
+		}
+	}
+	return &Identity{Name: c.Subject, User: c.Subject, Expires: expires, patterns: patterns, channels: channels}, nil
 }
 
 // Sign makes a subscriber token, where the key is a secret that we hold.

@@ -45,6 +45,17 @@ func (t *tail) add(records []*event.Record, head event.Cursor) {
 	}
 }
 
+// Shed drops most of the memory tail; readers find the log on disk.
+func (b *Bus) Shed() {
+	t := b.tail
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.size > t.limit/8 {
+		t.dropFirst()
+	}
+	t.records = slices.Clone(t.records)
+}
+
 // dropFirst makes room. The slices' fronts go when append next moves them.
 func (t *tail) dropFirst() {
 	r := t.records[0]

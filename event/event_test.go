@@ -196,6 +196,9 @@ func TestRules(t *testing.T) {
 		if got := rules.Public(p); got != want {
 			t.Errorf("Public(%q) = %v, want %v", p, got, want)
 		}
+		if got := rules.All(p, func(r *event.Rule) bool { return r.Keep.Events == 5 }); got != want {
+			t.Errorf("All(%q, five are kept) = %v, want %v", p, got, want)
+		}
 	}
 	if got := rules.For("public/a").Keep; got.Events != 5 || got.Age != 720*time.Hour {
 		t.Errorf("keep of public/a = %+v, want 5 events and the default age", got)

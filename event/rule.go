@@ -11,6 +11,12 @@ type Rule struct {
 	Public bool `yaml:"public"`
 	// Ephemeral topics are handed to who is connected and not kept: no cursor, no resume.
 	Ephemeral bool `yaml:"ephemeral"`
+	// Publish lets Centrifuge clients publish to what they may read.
+	Publish bool `yaml:"publish"`
+	// Presence tells Centrifuge clients who else is subscribed to a channel that they may read.
+	Presence bool `yaml:"presence"`
+	// JoinLeave tells the Centrifuge subscribers of a channel who comes and goes, up to 1,000 of them.
+	JoinLeave bool `yaml:"join_leave"`
 	// Keep bounds what each of the topics keeps; what is not given is as for topics without a rule.
 	Keep Keep `yaml:"keep"`
 }
@@ -42,14 +48,20 @@ func (rs Rules) For(t Topic) Rule {
 	return Rule{Match: "**", Keep: DefaultKeep()}
 }
 
-// Public reports whether anyone may read all topics of p: a public rule
-// covers it, and no earlier rule takes some of its topics away.
+// Public reports whether anyone may read all topics of p.
 func (rs Rules) Public(p Pattern) bool {
-	for _, r := range rs {
-		if r.Public && r.Match.Covers(p) {
+	return rs.All(p, func(r *Rule) bool { return r.Public })
+}
+
+// All reports whether the rules say something of all topics of p: a rule that
+// does covers it, and no earlier rule takes some of its topics away.
+func (rs Rules) All(p Pattern, says func(*Rule) bool) bool {
+	for i := range rs {
+		r := &rs[i]
+		if says(r) && r.Match.Covers(p) {
 			return true
 		}
-		if !r.Public && r.Match.Overlaps(p) {
+		if !says(r) && r.Match.Overlaps(p) {
 			return false
 		}
 	}

@@ -77,7 +77,7 @@ func (sd *side) accept(fd int) {
 		switch err {
 		case nil:
 			sd.server.least(sd).add(sd, arrival{socket, peer})
-		case unix.EAGAIN:
+		case unix.EAGAIN: //nolint:errorlint // accept4's errno, unwrapped
 			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			sd.server.metrics.refused.WithLabelValues("no-descriptor").Inc()
@@ -97,6 +97,9 @@ func (sd *side) pause(fd int) {
 	sd.loop.Unwatch(fd)
 	time.AfterFunc(acceptPause, func() {
 		sd.loop.Post(func() {
+			if sd.closing {
+				return
+			}
 			if err := sd.watch(fd); err != nil {
 				sd.server.options.Logger.Debug("no longer accepting", "err", err)
 			}
@@ -149,11 +152,21 @@ func (sd *side) takeArrivals() {
 	}
 }
 
+// closeArrivals closes those that no loop will take any more.
+func (sd *side) closeArrivals() {
+	sd.arrive.mu.Lock()
+	defer sd.arrive.mu.Unlock()
+	for _, a := range sd.arrive.sockets {
+		_ = unix.Close(a.fd) // nothing was read from it
+	}
+	sd.arrive.sockets = nil
+}
+
 // open begins to read from a new connection.
 func (sd *side) open(a arrival) {
 	c := sd.loop.Add(a.fd, sd.owner, 0)
 	sd.fresh, sd.freshPeer = c, a.peer
-	sd.loop.Wake(c, headTime)
+	sd.loop.Wake(c, sd.server.options.HeadTime)
 	if stage := sd.server.firstStage(a.peer.Addr()); stage != stageRequest {
 		_, st := sd.ensure(c, 0)
 		st.stage = stage

@@ -16,7 +16,7 @@ import (
 func (sd *side) answer(x *Exchange, status int, header http.Header, body []byte) {
 	b := sd.begin(x, status)
 	b = appendHeader(b, header)
-	if status != http.StatusNotModified {
+	if status != http.StatusNotModified && status != http.StatusNoContent { // RFC 9110 §8.6
 		b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(len(body)), 10), "\r\n"...)
 	}
 	if !x.keepAlive {
@@ -111,13 +111,13 @@ func (sd *side) answerPrepared(c loop.Conn, data uint32, r *head.Request) bool {
 	x := &sd.exchange
 	*x = Exchange{loop: sd.loop, side: sd, conn: c, data: data, head: r}
 	a, ok := sd.server.prepared(x)
-	if !ok || !r.KeepAlive {
+	if !ok || !r.KeepAlive || r.Minor == 0 {
 		return false
 	}
 	sd.server.metrics.requests[byPrepared].Inc()
 	sd.loop.Cork(c)
 	sd.loop.Write(c, a.Head)
-	sd.loop.Write(c, a.Body)
+	sd.loop.WriteShared(c, a.Body)
 	return true
 }
 

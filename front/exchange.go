@@ -59,6 +59,15 @@ func (x *Exchange) Loop() *loop.Loop { return x.loop }
 // to send one; invalid on a Unix socket.
 func (x *Exchange) Peer() netip.Addr { return x.peer }
 
+// Path is the target's path as it was sent, not decoded, and without the
+// prefix. It is valid until Hold or the end of the call.
+func (x *Exchange) Path() []byte {
+	if x.head != nil {
+		return x.side.path(x.head)
+	}
+	return []byte(x.request.URL.EscapedPath())
+}
+
 // Query is the target's part after "?", not decoded. It is valid until Hold or
 // the end of the call.
 func (x *Exchange) Query() []byte {
@@ -125,11 +134,7 @@ func (x *Exchange) Wait(owner loop.OwnerID, data uint32) loop.Conn {
 		x.loop.Give(x.conn, owner, data)
 		return x.alive()
 	}
-	if x.dead {
-		return 0
-	}
-	c, p := x.loop.OpenPipe(owner, data)
-	x.conn, x.pipe = c, p
+	c, _ := x.open(owner, data)
 	return c
 }
 
@@ -186,7 +191,8 @@ func (x *Exchange) open(owner loop.OwnerID, data uint32) (loop.Conn, *loop.Pipe)
 	if x.dead {
 		return 0, nil
 	}
-	return x.loop.OpenPipe(owner, data)
+	x.conn, x.pipe = x.loop.OpenPipe(owner, data)
+	return x.conn, x.pipe
 }
 
 func (x *Exchange) settle(f func(*hosted)) {

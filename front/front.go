@@ -1,10 +1,14 @@
 package front
 
 import (
+	"cmp"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,11 +27,14 @@ type Options struct {
 	TLS            *tls.Config                       // nil: plain
 	TrustedProxies []netip.Prefix                    // may send a PROXY header
 	Proxy          bool                              // they do
+	HeadTime       time.Duration                     // for a request's head, and a TLS handshake; 5 s
+	IdleTime       time.Duration                     // between requests; 2 min
 	Logger         *slog.Logger                      // required
 	Metrics        prometheus.Registerer             // may be nil
 }
 
-// Answer is prepared: what is written, with keep-alive, for a GET.
+// Answer is prepared: what is written, with keep-alive, for a GET. Its bytes
+// do not change any more.
 type Answer struct {
 	Head []byte // from the status line to the empty line, that included
 	Body []byte
@@ -38,11 +45,10 @@ type Answer struct {
 // keep what it is given.
 type Prepared func(x *Exchange) (Answer, bool)
 
-// Times of a connection.
-const (
-	headTime = 5 * time.Second // for a request's head, and a TLS handshake
-	idleTime = 2 * time.Minute // between requests
-)
+func (o *Options) fill() {
+	o.HeadTime = cmp.Or(o.HeadTime, 5*time.Second)
+	o.IdleTime = cmp.Or(o.IdleTime, 2*time.Minute)
+}
 
 // Server listens. Handle, HandlePost and Prepare are to be called before Listen.
 type Server struct {
@@ -66,3 +72,26 @@ func (s *Server) HandlePost(path string, w Waiting) { s.waiting["POST "+path] = 
 
 // Prepare has GETs answered by p where it knows an answer.
 func (s *Server) Prepare(p Prepared) { s.prepared = p }
+
+// counting counts the panics of handlers, which net/http survives.
+func (s *Server) counting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+				s.panicked(v)
+			}
+			panic(http.ErrAbortHandler) // it is logged
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// panicked tells of a fault of ours that cost one connection.
+func (s *Server) panicked(v any) {
+	s.metrics.panics.Inc()
+	s.options.Logger.Error("a connection's handling failed", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+}

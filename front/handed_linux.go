@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -24,22 +25,26 @@ type handed struct {
 	lent     *loop.Lent
 	side     *side
 	conn     loop.Conn
-	remote   net.Addr // by a PROXY header; nil: the socket's
-	proxied  netip.Addr
+	proxied  netip.Addr // by a PROXY header
 
 	ahead   []byte        // of the request, that came before
 	left    int64         // bytes of the body to come; those of a chunked one are not known
 	chunked *head.Chunked // nil: the body has a length
 	whole   bool          // the request is read
 
-	mu    sync.Mutex
-	after []byte      // came after the request
-	idle  atomic.Bool // net/http has answered, and wants the next request
-	ended atomic.Bool // and was told that there is none
+	mu       sync.Mutex
+	after    []byte      // came after the request
+	idle     atomic.Bool // net/http has answered, and wants the next request
+	ended    atomic.Bool // and was told that there is none
+	hijacked atomic.Bool // a handler has it for good
 }
 
 // hand gives the request at the beginning of b to net/http.
 func (sd *side) hand(c loop.Conn, data uint32, r *head.Request, b []byte) {
+	if !sd.loop.Flushed(c) { // answers to what came before it
+		sd.choke(c, data, b)
+		return
+	}
 	sd.server.metrics.requests[byNetHTTP].Inc()
 	h := &handed{side: sd, conn: c}
 	if err := h.take(r, b); err != nil {
@@ -47,9 +52,8 @@ func (sd *side) hand(c loop.Conn, data uint32, r *head.Request, b []byte) {
 		sd.free(data)
 		return
 	}
-	if st := sd.state(data); st != nil && st.peer.IsValid() {
+	if st := sd.state(data); st != nil {
 		h.proxied = st.peer
-		h.remote = net.TCPAddrFromAddrPort(netip.AddrPortFrom(st.peer, sd.loop.Peer(c).Port()))
 	}
 	sd.free(data)
 	sd.loop.Give(c, sd.owner, 0)
@@ -58,11 +62,24 @@ func (sd *side) hand(c loop.Conn, data uint32, r *head.Request, b []byte) {
 	if h.lent = sd.loop.Lend(c); h.lent == nil {
 		return
 	}
+	if h.proxied.IsValid() {
+		h.lent.Remote = addressOf(h.proxied, h.lent.RemoteAddr())
+	}
 	h.Conn = h.lent
 	if inside != nil {
 		h.Conn = inside
 	}
 	sd.server.queue.put(h)
+}
+
+// addressOf is the client's address, with the port of the proxy for want of
+// one that says more.
+func addressOf(client netip.Addr, proxy net.Addr) net.Addr {
+	port := uint16(0)
+	if tcp, ok := proxy.(*net.TCPAddr); ok {
+		port = uint16(tcp.Port)
+	}
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(client, port))
 }
 
 // take keeps what of the request has come.
@@ -93,14 +110,28 @@ func (h *handed) take(r *head.Request, b []byte) error {
 // client that went away.
 func (h *handed) Read(p []byte) (int, error) {
 	switch {
-	case len(h.ahead) > 0:
+	case len(h.ahead) > 0 && !h.idle.Load():
 		n := copy(p, h.ahead)
 		h.ahead = h.ahead[n:]
 		return n, nil
-	case !h.whole:
+	case h.hijacked.Load():
+		return h.readHijacked(p)
+	case !h.whole && !h.idle.Load():
 		return h.readBody(p)
 	}
 	return 0, h.readOn()
+}
+
+// readHijacked gives a handler all that comes.
+func (h *handed) readHijacked(p []byte) (int, error) {
+	h.mu.Lock()
+	n := copy(p, h.after)
+	h.after = h.after[n:]
+	h.mu.Unlock()
+	if n > 0 {
+		return n, nil
+	}
+	return h.Conn.Read(p)
 }
 
 func (h *handed) readBody(p []byte) (n int, err error) {
@@ -111,15 +142,14 @@ func (h *handed) readBody(p []byte) (n int, err error) {
 		return n, err
 	}
 	read, err := h.Conn.Read(p)
-	n, h.whole, _ = h.chunked.Scan(p[:read]) // what is malformed ends the body there, and net/http refuses it
-	if n < read && !h.whole {
-		return read, errMalformed
+	var malformed error
+	if n, h.whole, malformed = h.chunked.Scan(p[:read]); malformed != nil {
+		// Net/http might bear it, and read another request behind it.
+		return n, &net.OpError{Op: "read", Err: malformed}
 	}
 	h.keep(p[n:read])
 	return n, err
 }
-
-var errMalformed = &net.OpError{Op: "read", Err: &head.Error{Status: http.StatusBadRequest, Reason: "malformed chunk"}}
 
 func (h *handed) keep(b []byte) {
 	h.mu.Lock()
@@ -133,7 +163,9 @@ func (h *handed) readOn() error {
 	var b [512]byte
 	for {
 		if h.idle.Load() {
-			h.ended.Store(true)
+			// If net/http did not read the request to what is its end for
+			// us, nobody can say where the next one begins.
+			h.ended.Store(h.whole && len(h.ahead) == 0)
 			return io.EOF
 		}
 		h.mu.Lock()
@@ -170,7 +202,7 @@ func (h *handed) Close() error {
 			data, st = sd.ensure(h.conn, 0)
 			st.peer = h.proxied
 		}
-		sd.loop.Wake(h.conn, idleTime)
+		sd.loop.Wake(h.conn, sd.server.options.IdleTime)
 		if len(h.after) > 0 {
 			sd.consume(h.conn, data, h.after)
 		}
@@ -179,20 +211,24 @@ func (h *handed) Close() error {
 }
 
 // RemoteAddr implements net.Conn.
-func (h *handed) RemoteAddr() net.Addr {
-	if h.remote != nil {
-		return h.remote
-	}
-	return h.lent.RemoteAddr()
-}
+func (h *handed) RemoteAddr() net.Addr { return h.lent.RemoteAddr() }
 
 // CloseWrite ends our side, which net/http does before it closes.
-func (h *handed) CloseWrite() error { return h.lent.CloseWrite() }
+func (h *handed) CloseWrite() error {
+	if c, ok := h.Conn.(*tls.Conn); ok {
+		return c.CloseWrite()
+	}
+	return h.lent.CloseWrite()
+}
 
 // stateChanged is http.Server's ConnState.
 func stateChanged(c net.Conn, to http.ConnState) {
-	if h, ok := c.(*handed); ok && to == http.StateIdle {
+	h, ok := c.(*handed)
+	switch {
+	case ok && to == http.StateIdle:
 		h.idle.Store(true)
+	case ok && to == http.StateHijacked:
+		h.hijacked.Store(true)
 	}
 }
 
@@ -233,6 +269,12 @@ func newQueue(l net.Listener) *queue {
 // put never blocks a loop: what net/http does not take now waits elsewhere.
 func (q *queue) put(c net.Conn) {
 	select {
+	case <-q.closed:
+		_ = c.Close() // too late
+		return
+	default:
+	}
+	select {
 	case q.conns <- c:
 	default:
 		go func() { // ends when net/http takes it, or stops
@@ -258,5 +300,15 @@ func (q *queue) Accept() (net.Conn, error) {
 // Close implements net.Listener.
 func (q *queue) Close() error {
 	q.once.Do(func() { close(q.closed) })
-	return q.Listener.Close()
+	for {
+		select {
+		case c := <-q.conns:
+			_ = c.Close() // too late
+		default:
+			if err := q.Listener.Close(); !errors.Is(err, net.ErrClosed) { // by StopAccepting
+				return err
+			}
+			return nil
+		}
+	}
 }

@@ -29,6 +29,10 @@ func Host(l *loop.Loop, serve Waiting, w http.ResponseWriter, r *http.Request) {
 		x.peer = peer.Addr().Unmap()
 	}
 	h := &hosted{w: w, r: r, conn: http.NewResponseController(w)}
+	if r.Method == http.MethodHead { // a pattern of GET brings it
+		h.answer(http.StatusMethodNotAllowed, http.Header{"Allow": {"GET"}}, nil)
+		return
+	}
 	if r.Method == http.MethodPost {
 		var err error
 		if x.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
@@ -36,7 +40,7 @@ func Host(l *loop.Loop, serve Waiting, w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	l.Post(func() { serve(x) })
+	l.Post(func() { x.serve(serve) })
 	select {
 	case act := <-x.outcome:
 		act(h)
@@ -45,9 +49,28 @@ func Host(l *loop.Loop, serve Waiting, w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// serve has the exchange answered whatever comes of it.
+func (x *Exchange) serve(w Waiting) {
+	whole := false
+	defer func() {
+		if whole {
+			return
+		}
+		if x.pipe != nil { // it panicked, which is the loop's to tell of
+			x.pipe.Gone(http.ErrAbortHandler)
+		}
+		x.settle(func(h *hosted) { h.answer(http.StatusInternalServerError, nil, nil) })
+	}()
+	w(x)
+	whole = true
+}
+
 // outcome is how an exchange is to be answered, by the goroutine of its handler.
 type outcome = func(*hosted)
 
+// abandon ends what waits for an outcome that nobody will take. Whatever the
+// loop still does with the request stays harmless: it owns x, and net/http
+// does not use the request again.
 func (x *Exchange) abandon() {
 	x.dead = true
 	if x.pipe != nil {

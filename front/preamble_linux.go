@@ -19,7 +19,7 @@ func (sd *side) preamble(c loop.Conn, data uint32, st *state, b []byte) (n int, 
 	source, n, err := head.ParseProxy(b)
 	switch {
 	case errors.Is(err, head.ErrIncomplete):
-		sd.keep(c, data, b)
+		sd.keep(c, data, b, 0, sd.server.options.HeadTime)
 		return 0, false
 	case err != nil:
 		sd.server.metrics.refused.WithLabelValues("bad-proxy-header").Inc()
@@ -38,7 +38,8 @@ func (sd *side) preamble(c loop.Conn, data uint32, st *state, b []byte) (n int, 
 // it costs nobody anything to wait for it. It always returns false: the
 // connection comes back when the handshake is over.
 func (sd *side) secure(c loop.Conn, data uint32, st *state, b []byte) bool {
-	const handshake, recordHead, maxRecord = 22, 5, 16 << 10 // RFC 8446 §5.1
+	const handshake, recordHead, enough = 22, 5, 4 << 10 // RFC 8446 §5.1; more is waited for by the handshake
+	limit := sd.server.options.HeadTime
 	if b[0] != handshake {
 		sd.server.metrics.handshakes.WithLabelValues("no-tls").Inc()
 		sd.loop.Write(c, plainOnTLS)
@@ -46,15 +47,19 @@ func (sd *side) secure(c loop.Conn, data uint32, st *state, b []byte) bool {
 		sd.free(data)
 		return false
 	}
-	if len(b) < recordHead || len(b) < recordHead+min(maxRecord, int(b[3])<<8|int(b[4])) {
-		sd.keep(c, data, b)
+	if len(b) < recordHead {
+		sd.keep(c, data, b, 0, limit)
+		return false
+	}
+	if want := recordHead + min(enough, int(b[3])<<8|int(b[4])); len(b) < want {
+		sd.keep(c, data, b, want, limit)
 		return false
 	}
 	peer := st.peer
 	sd.free(data)
 	sd.loop.Give(c, sd.owner, 0)
 	sd.loop.Wake(c, 0)
-	sd.loop.Secure(c, sd.server.options.TLS, b, sd.server.gate, headTime, func(conn *tls.Conn, lent *loop.Lent, err error) {
+	sd.loop.Secure(c, sd.server.options.TLS, b, sd.server.gate, limit, func(conn *tls.Conn, lent *loop.Lent, err error) {
 		if err != nil {
 			sd.server.metrics.handshakes.WithLabelValues("failed").Inc()
 			_ = lent.Close() // it is of no use
@@ -62,11 +67,14 @@ func (sd *side) secure(c loop.Conn, data uint32, st *state, b []byte) bool {
 		}
 		sd.server.metrics.handshakes.WithLabelValues("done").Inc()
 		if conn.ConnectionState().NegotiatedProtocol == "h2" {
+			if peer.IsValid() {
+				lent.Remote = addressOf(peer, lent.RemoteAddr())
+			}
 			sd.server.queue.put(conn)
 			return
 		}
 		lent.Return(func() {
-			sd.loop.Wake(c, headTime)
+			sd.loop.Wake(c, limit)
 			if peer.IsValid() {
 				_, st := sd.ensure(c, 0)
 				st.peer = peer

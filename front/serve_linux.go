@@ -4,11 +4,13 @@ package front
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,10 +30,14 @@ type platform struct {
 
 // New makes a server, whose loops run from now on.
 func New(o Options) (*Server, error) {
+	o.fill()
 	s := &Server{options: o, waiting: map[string]Waiting{}, platform: platform{socket: -1}}
 	s.metrics = newMetrics(o.Metrics, s.Loops)
 	s.always = appendHeader(nil, o.Header)
 	s.gate = make(loop.Gate, max(1, runtime.GOMAXPROCS(0)-1))
+	if o.TLS != nil {
+		s.options.TLS = ungated(o.TLS)
+	}
 	if o.Loops == 0 {
 		o.Loops = runtime.GOMAXPROCS(0)
 	}
@@ -52,9 +58,18 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) panicked(v any) {
-	s.metrics.panics.Inc()
-	s.options.Logger.Error("a connection's handling failed", "panic", fmt.Sprint(v))
+// ungated lets a certificate be fetched (ACME) while others shake hands.
+func ungated(config *tls.Config) *tls.Config {
+	get := config.GetCertificate
+	if get == nil {
+		return config
+	}
+	config = config.Clone()
+	config.GetCertificate = func(hello *tls.ClientHelloInfo) (c *tls.Certificate, err error) {
+		loop.Ungated(hello.Conn, func() { c, err = get(hello) })
+		return c, err
+	}
+	return config
 }
 
 // Listen begins to accept connections. What is net/http's comes out of the
@@ -65,7 +80,7 @@ func (s *Server) Listen(listener net.Listener, h *http.Server) (net.Listener, er
 		return nil, err
 	}
 	s.queue = newQueue(listener)
-	h.Handler = inside(h.Handler)
+	h.Handler = inside(s.counting(h.Handler))
 	h.ConnState, h.ConnContext = stateChanged, connContext
 	for _, sd := range s.sides {
 		watched := make(chan error, 1)
@@ -77,21 +92,55 @@ func (s *Server) Listen(listener net.Listener, h *http.Server) (net.Listener, er
 	return s.queue, nil
 }
 
-// StopAccepting leaves new connections to whoever else has the listener.
+// StopAccepting leaves new connections to whoever else has the listener; if
+// nobody has, they are refused. Those that are there are told, with their next
+// answer, that it is the last. It does nothing the second time.
 func (s *Server) StopAccepting() {
+	if s.socket < 0 {
+		return
+	}
 	for _, sd := range s.sides {
 		done := make(chan struct{})
-		sd.loop.Post(func() { sd.loop.Unwatch(s.socket); close(done) })
+		sd.loop.Post(func() {
+			sd.closing = true
+			sd.loop.Unwatch(s.socket)
+			close(done)
+		})
 		<-done
+	}
+	_ = unix.Close(s.socket) // it was only accepted from
+	s.socket = -1
+	_ = s.queue.Listener.Close() // nothing was to be written
+}
+
+// Settle gives connections that may have sent a request already time to have
+// it answered, after StopAccepting: until there are none, at most a second.
+func (s *Server) Settle() {
+	deadline := time.Now().Add(settleTime)
+	for time.Now().Before(deadline) {
+		open := 0
+		for _, l := range s.loops {
+			open += l.Len()
+		}
+		if open == 0 {
+			return
+		}
+		time.Sleep(settleTime / 100)
 	}
 }
 
+const settleTime = time.Second
+
 // Close ends all connections at once. Sessions are to be drained, and net/http
-// shut down, before.
+// shut down, before. It may be called again.
 func (s *Server) Close() {
 	s.stop()
 	s.run.Wait()
+	for _, sd := range s.sides {
+		sd.closeArrivals()
+	}
 	if s.socket >= 0 {
 		_ = unix.Close(s.socket) // it was only accepted from
+		s.socket = -1
 	}
 }

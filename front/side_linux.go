@@ -32,12 +32,14 @@ type side struct {
 	date      []byte // the Date line, of this second
 	dated     int64
 	host      []byte // the last that was known
+	closing   bool   // each answer is its connection's last
 }
 
 // state is what a connection of the side has only when it is not simply idle.
 type state struct {
 	buf    []byte     // of a request that is not whole
-	tried  int        // bytes of it that were parsed in vain
+	tried  int        // bytes of it that were parsed in vain; 0: it has not begun
+	want   int        // bytes that it takes; 0: that is not known yet
 	stage  stage      // what comes next
 	peer   netip.Addr // by the PROXY header
 	choked bool       // answers wait to be taken, and buf for that
@@ -100,25 +102,36 @@ func (sd *side) Input(c loop.Conn, data uint32, b []byte) {
 // worthTrying holds down what a head that comes byte by byte costs: it is
 // parsed again when it may be whole, or has doubled.
 func (st *state) worthTrying() bool {
+	if st.want > 0 {
+		return len(st.buf) >= st.want
+	}
 	from := max(0, st.tried-3)
 	return st.stage != stageRequest || bytes.Contains(st.buf[from:], []byte("\r\n\r\n")) || len(st.buf) >= 2*st.tried
 }
 
 // consume handles what came, as many requests as there are.
 func (sd *side) consume(c loop.Conn, data uint32, b []byte) {
+	o, wait := &sd.server.options, time.Duration(0)
 	for len(b) > 0 {
 		if sd.loop.Pending(c) > maxQueued {
 			sd.choke(c, data, b)
 			return
+		}
+		wait = o.IdleTime
+		if st := sd.state(data); st != nil && st.stage != stageRequest {
+			wait = o.HeadTime // what it announces has yet to come
 		}
 		n, on := sd.next(c, data, b)
 		if !on {
 			return
 		}
 		b = b[n:]
+		if st := sd.state(data); st != nil {
+			st.tried, st.want = 0, 0
+		}
 	}
 	sd.settle(c, data)
-	sd.loop.Wake(c, idleTime)
+	sd.loop.Wake(c, wait)
 }
 
 // choke leaves requests of a client that does not take its answers.
@@ -150,7 +163,7 @@ func (sd *side) next(c loop.Conn, data uint32, b []byte) (n int, on bool) {
 	r := &sd.request
 	switch err := r.Parse(b); {
 	case errors.Is(err, head.ErrIncomplete):
-		sd.keep(c, data, b)
+		sd.keep(c, data, b, 0, sd.server.options.HeadTime)
 		return 0, false
 	case err != nil:
 		sd.refuse(c, err)
@@ -160,14 +173,15 @@ func (sd *side) next(c loop.Conn, data uint32, b []byte) (n int, on bool) {
 	return sd.route(c, data, r, b)
 }
 
-// keep holds the beginning of a request until more comes.
-func (sd *side) keep(c loop.Conn, data uint32, b []byte) {
-	fresh := data == 0
+// keep holds the beginning of a request until more comes, want bytes in all if
+// that is known. The limit runs from its first byte, and anew from when it is
+// known.
+func (sd *side) keep(c loop.Conn, data uint32, b []byte, want int, limit time.Duration) {
 	_, st := sd.ensure(c, data)
-	st.buf, st.tried = append(st.buf[:0], b...), len(b)
-	if fresh { // the time runs from its first byte
-		sd.loop.Wake(c, headTime)
+	if st.tried == 0 || want > 0 && st.want == 0 {
+		sd.loop.Wake(c, limit)
 	}
+	st.buf, st.tried, st.want = append(st.buf[:0], b...), len(b), want
 }
 
 func (sd *side) free(data uint32) {
@@ -178,23 +192,20 @@ func (sd *side) free(data uint32) {
 
 // route decides who handles a request.
 func (sd *side) route(c loop.Conn, data uint32, r *head.Request, b []byte) (n int, on bool) {
-	path := r.Path
-	if prefix := sd.server.options.Prefix; prefix != "" && len(path) > len(prefix) && string(path[:len(prefix)]) == prefix && path[len(prefix)] == '/' {
-		path = path[len(prefix):]
-	}
+	path := sd.path(r)
 	switch {
 	case string(r.Method) == http.MethodGet && r.Length == 0 && sd.knownHost(r.Host):
 		if w := sd.server.waiting[string(path)]; w != nil {
 			return sd.handle(c, data, w, nil, b, r.Size)
 		}
-		if sd.server.prepared != nil && sd.answerPrepared(c, data, r) {
+		if sd.server.prepared != nil && !sd.closing && sd.answerPrepared(c, data, r) {
 			return r.Size, true
 		}
 	case string(r.Method) == http.MethodPost && !r.Expect && sd.knownHost(r.Host):
 		if w := sd.server.waiting["POST "+string(path)]; w != nil && r.Length >= 0 && r.Length <= maxBody {
 			total := r.Size + int(r.Length)
 			if len(b) < total {
-				sd.keep(c, data, b)
+				sd.keep(c, data, b, total, progressTime)
 				return 0, false
 			}
 			return sd.handle(c, data, w, b[r.Size:total], b, total)
@@ -202,6 +213,15 @@ func (sd *side) route(c loop.Conn, data uint32, r *head.Request, b []byte) (n in
 	}
 	sd.hand(c, data, r, b)
 	return 0, false
+}
+
+// path is that of a request without the prefix.
+func (sd *side) path(r *head.Request) []byte {
+	prefix := sd.server.options.Prefix
+	if n := len(prefix); n > 0 && len(r.Path) > n && string(r.Path[:n]) == prefix && r.Path[n] == '/' {
+		return r.Path[n:]
+	}
+	return r.Path
 }
 
 func (sd *side) knownHost(host []byte) bool {
@@ -218,7 +238,7 @@ func (sd *side) knownHost(host []byte) bool {
 // handle has an exchange handled on the loop.
 func (sd *side) handle(c loop.Conn, data uint32, w Waiting, body, b []byte, size int) (n int, on bool) {
 	x := &sd.exchange
-	*x = Exchange{loop: sd.loop, side: sd, conn: c, data: data, head: &sd.request, keepAlive: sd.request.KeepAlive, rest: b[size:], body: body, peer: sd.peer(c, data)}
+	*x = Exchange{loop: sd.loop, side: sd, conn: c, data: data, head: &sd.request, keepAlive: sd.keepsAlive(), rest: b[size:], body: body, peer: sd.peer(c, data)}
 	sd.server.metrics.requests[byLoop].Inc()
 	sd.loop.Cork(c)
 	w(x)
@@ -233,6 +253,12 @@ func (sd *side) handle(c loop.Conn, data uint32, w Waiting, body, b []byte, size
 		sd.free(data)
 	}
 	return 0, false
+}
+
+// keepsAlive reports whether the connection goes on after the request. That of
+// an HTTP/1.0 client, which would have to be told, does not.
+func (sd *side) keepsAlive() bool {
+	return sd.request.KeepAlive && sd.request.Minor == 1 && !sd.closing
 }
 
 // peer is the address of the other side.
@@ -283,14 +309,14 @@ func (sd *side) back(x *Exchange) {
 		data, st = sd.ensure(x.conn, 0)
 		st.peer = x.peer
 	}
-	sd.loop.Wake(x.conn, idleTime)
+	sd.loop.Wake(x.conn, sd.server.options.IdleTime)
 	rest := x.rest
 	x.rest = nil
 	sd.loop.Post(func() { // not from within what answered it
+		sd.loop.Resume(x.conn) // before the rest, which may hold it again
 		if len(rest) > 0 && sd.loop.Alive(x.conn) {
 			sd.consume(x.conn, data, rest)
 		}
-		sd.loop.Resume(x.conn)
 	})
 }
 
@@ -309,7 +335,7 @@ func (sd *side) httpRequest(x *Exchange) (*http.Request, error) {
 		r.TLS = &state
 	}
 	if p := sd.server.options.Prefix; p != "" {
-		r.URL.Path = strings.TrimPrefix(r.URL.Path, p)
+		r.URL.Path, r.URL.RawPath = strings.TrimPrefix(r.URL.Path, p), strings.TrimPrefix(r.URL.RawPath, p)
 	}
 	return r, nil
 }

@@ -5,6 +5,7 @@ package front
 import (
 	"net/http"
 
+	"github.com/chappe/chappe/internal/head"
 	"github.com/chappe/chappe/internal/loop"
 )
 
@@ -12,6 +13,7 @@ import (
 type side struct{}
 
 func (*side) httpRequest(*Exchange) (*http.Request, error) { return nil, http.ErrNotSupported }
+func (*side) path(*head.Request) []byte                    { return nil }
 func (*side) hold(_, _ *Exchange)                          {}
 func (*side) answer(*Exchange, int, http.Header, []byte)   {}
 

@@ -99,7 +99,7 @@ func (sh *shard) let(x *front.Exchange, id *account.Identity, done func(), enter
 	*sub = subscription{identity: id, patterns: sub.patterns[:0], done: done}
 	err := sh.parse(x, sub)
 	if err == nil {
-		sub.held, err = sh.hub.places.enter(clientip.Of(x.Peer(), x.Header("x-forwarded-for"), sh.hub.options.TrustedProxies), id.User)
+		sub.held, err = sh.hub.places.enter(clientip.Of(x.Peer(), x.Header("x-forwarded-for"), sh.hub.options.TrustedProxies), id)
 	}
 	if err != nil {
 		if done != nil {

@@ -68,6 +68,7 @@ type Client struct {
 	conversation Conversation
 	request      *http.Request
 	joining      map[uint32]*joining // readers whose past is being read
+	held         bool
 }
 
 // Accept opens a session of a client protocol, whatever the client may do: that
@@ -89,7 +90,7 @@ func (h *Hub) Accept(x *front.Exchange, t Transport, p Protocol, first []byte) {
 	}
 	var held place
 	if err == nil {
-		held, err = h.places.enter(clientip.Of(x.Peer(), x.Header("x-forwarded-for"), h.options.TrustedProxies), "")
+		held, err = h.places.enter(clientip.Of(x.Peer(), x.Header("x-forwarded-for"), h.options.TrustedProxies), &anonymous)
 	}
 	if err != nil {
 		sh.refuseClient(x, t, err)
@@ -124,7 +125,7 @@ func (sh *shard) refuseClient(x *front.Exchange, t Transport, err error) {
 		code := problem.From(err).Code
 		sh.hub.metrics.refused.WithLabelValues(code).Inc()
 		if c := x.Upgrade("", loop.Nobody, 0); c != 0 {
-			sh.loop.Write(c, ws.AppendClose(nil, statusTryAgainLater, retryReason(sh.hub.spread.pick().Milliseconds())))
+			sh.loop.Write(c, ws.AppendClose(nil, statusTryAgainLater, retryReason(sh.hub.retryIn().Milliseconds())))
 			sh.loop.End(c)
 		}
 		return
@@ -166,23 +167,39 @@ func (c *Client) Identify(token string, then func(*account.Identity, error)) {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	sh := c.shard
-	began := c.Go(func() func() {
+	began := sh.hub.pool.Go(func() {
 		id, done, err := sh.hub.access.IdentifyStream(r)
-		return func() {
-			if err == nil {
-				err = sh.hub.places.enterUser(&sh.sessions.At(c.id).held, id.User)
-			}
-			if err != nil {
-				then(nil, err)
-				return
-			}
-			sh.extraOf(sh.sessions.At(c.id)).done = done
-			then(id, nil)
-		}
+		sh.loop.Post(func() { c.identified(id, done, err, then) })
 	})
 	if !began {
 		then(nil, errFull{"the work that waits"})
 	}
+}
+
+func (c *Client) identified(id *account.Identity, done func(), err error, then func(*account.Identity, error)) {
+	if !c.alive() {
+		if err == nil {
+			done()
+		}
+		return
+	}
+	sh := c.shard
+	s := sh.sessions.At(c.id)
+	if err == nil {
+		if err = sh.hub.places.enterUser(&s.held, id); err != nil {
+			done()
+		}
+	}
+	if err != nil {
+		then(nil, err)
+		return
+	}
+	x := sh.extraOf(s)
+	if x.done != nil {
+		x.done()
+	}
+	x.done = done
+	then(id, nil)
 }
 
 // Send writes a message; it has no line ends.
@@ -191,6 +208,21 @@ func (c *Client) Send(message []byte) {
 	b := appendClientMessage(sh.scratch[:0], c.kind, message)
 	sh.scratch = b[:0]
 	sh.loop.Write(c.conn, b)
+}
+
+// Full reports whether as much waits for the client as a session's queue takes.
+func (c *Client) Full() bool {
+	return c.shard.loop.Pending(c.conn) > int(c.shard.hub.options.Limits.Queue)
+}
+
+// Hold keeps back the events of all subscriptions until Release. None is lost
+// but ephemeral ones, which are not kept back. It is to be called before Subscribe.
+func (c *Client) Hold() { c.held = true }
+
+// Release ends Hold.
+func (c *Client) Release() {
+	c.held = false
+	c.shard.catchUpNext(c.id, c.shard.sessions.At(c.id))
 }
 
 // Wake has the conversation's Timeout called in d, in place of what was set
@@ -211,7 +243,7 @@ func (c *Client) Close(code uint16, reason string) {
 }
 
 // RetryIn is how long a client that is sent away is to wait.
-func (c *Client) RetryIn() time.Duration { return c.shard.hub.spread.pick() }
+func (c *Client) RetryIn() time.Duration { return c.shard.hub.retryIn() }
 
 // Joined is what a subscription begins with.
 type Joined struct {
@@ -224,12 +256,14 @@ type Joined struct {
 type Past struct {
 	After event.Cursor // events after it are wanted; zero: those from now on
 	Most  int          // of them; if there were more, none is given
+	Bytes int          // likewise, as they are on the wire
 }
 
 // joining is a subscription whose past is being read.
 type joining struct {
 	past    Past
 	records []*event.Record
+	size    int
 	failed  bool
 	then    func(Joined, error)
 }
@@ -240,13 +274,15 @@ func (c *Client) Subscribe(channel event.Pattern, past Past, then func(Joined, e
 	sh := c.shard
 	s := sh.sessions.At(c.id)
 	first := s.reader
-	head := sh.hub.reader.Head()
 	sub := &subscription{identity: &anonymous, patterns: []event.Pattern{channel}, after: past.After, now: past.After.IsZero()}
 	sh.follow(c.id, s, sub)
 	rd := sh.readers.At(s.reader)
 	rd.next = first
 	if rd.flags&live != 0 {
-		then(Joined{Head: head, Recovered: !past.After.IsZero()}, nil)
+		if c.held {
+			rd.flags &^= live
+		}
+		then(Joined{Head: sh.position(rd), Recovered: !past.After.IsZero()}, nil)
 		return
 	}
 	c.joining[s.reader] = &joining{past: past, then: then}
@@ -271,19 +307,21 @@ func (c *Client) Unsubscribe(channel event.Pattern) bool {
 
 // channel is what the reader of a client follows.
 func (sh *shard) channel(rd *reader) event.Pattern {
-	return event.Pattern(sh.topics.patterns.name(sh.members.At(rd.members).pattern))
+	return event.Pattern(sh.topics.Name(sh.members.At(rd.members).pattern))
 }
 
 // pageForClient takes a page that was read for a client.
 func (sh *shard) pageForClient(i uint32, rd *reader, s *session, page event.Page) {
 	c := sh.extras.At(s.extra).client
+	j := c.joining[i]
+	if j != nil && !j.add(page.Records) {
+		page = event.Page{Cursor: sh.hub.reader.Head()} // what is not given need not be read
+	}
 	rd.at = page.Cursor.Seq
 	if !page.Cursor.Kept {
 		rd.flags &^= kept
 	}
-	if j := c.joining[i]; j != nil {
-		j.add(page.Records)
-	} else {
+	if j == nil {
 		channel := string(sh.channel(rd))
 		for _, r := range page.Records {
 			c.Send(c.protocol.AppendEvent(nil, r, channel))
@@ -294,27 +332,41 @@ func (sh *shard) pageForClient(i uint32, rd *reader, s *session, page event.Page
 		sh.catchUp(i, rd)
 		return
 	}
-	rd.flags |= live
-	if j := c.joining[i]; j != nil {
+	if !c.held {
+		rd.flags |= live
+	}
+	if j != nil {
 		delete(c.joining, i)
 		j.then(Joined{Head: sh.position(rd), Recovered: !j.failed && !j.past.After.IsZero(), Records: j.records}, nil)
 	}
-	sh.catchUpNext(c.id, s)
-}
-
-func (j *joining) add(records []*event.Record) {
-	if j.records = append(j.records, records...); len(j.records) > j.past.Most {
-		j.records, j.failed = nil, true
+	if c.alive() {
+		sh.catchUpNext(c.id, s)
 	}
 }
+
+// add returns false if there is more than was asked for.
+func (j *joining) add(records []*event.Record) bool {
+	if j.failed || j.past.After.IsZero() {
+		return !j.failed
+	}
+	j.records = append(j.records, records...)
+	for _, r := range records {
+		j.size += len(r.JSON)
+	}
+	if len(j.records) > j.past.Most || j.size > j.past.Bytes {
+		j.fail()
+	}
+	return !j.failed
+}
+
+func (j *joining) fail() { j.records, j.failed = nil, true }
 
 // goneForClient is for a reader whose position is gone: one that joins goes on
 // from the head, not recovered; one that followed has lost events.
 func (sh *shard) goneForClient(i uint32, rd *reader, s *session, gone *event.GoneError) {
 	c := sh.extras.At(s.extra).client
 	if j := c.joining[i]; j != nil {
-		j.records, j.failed = nil, true
-		rd.at = gone.Head.Seq
+		j.fail()
 		sh.pageForClient(i, rd, s, event.Page{Cursor: gone.Head})
 		return
 	}
@@ -326,8 +378,9 @@ func (sh *shard) goneForClient(i uint32, rd *reader, s *session, gone *event.Gon
 // catchUpNext goes on with the next of a client's readers that is behind: one
 // page at a time waits for the connection, whatever the number of readers.
 func (sh *shard) catchUpNext(id uint32, s *session) {
+	c := sh.extras.At(s.extra).client
 	for i := s.reader; i != 0; i = sh.readers.At(i).next {
-		if rd := sh.readers.At(i); rd.flags&(live|busy) == 0 {
+		if rd := sh.readers.At(i); rd.flags&(live|busy) == 0 && (!c.held || c.joining[i] != nil) {
 			sh.catchUp(i, rd)
 			return
 		}

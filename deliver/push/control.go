@@ -37,7 +37,7 @@ func (sh *shard) say(s *session, c control, at event.Cursor) {
 
 func (sh *shard) sayJSON(s *session, message []byte, at event.Cursor) {
 	b := sh.scratch[:0]
-	if s.kind == kindWebSocket {
+	if s.kind.plainSocket() {
 		b = ws.AppendFrame(b, ws.OpText, message)
 	} else {
 		b = appendMessage(b, at, "control", message)
@@ -51,7 +51,7 @@ func (sh *shard) sayJSON(s *session, message []byte, at event.Cursor) {
 func (sh *shard) hello(s *session, at event.Cursor) {
 	var scratch [192]byte
 	b := append(scratch[:0], sh.hub.helloHead...)
-	least, most := sh.hub.spread.bounds()
+	least, most := sh.hub.spread.Bounds()
 	b = strconv.AppendInt(append(b, `"retry":[`...), least.Milliseconds(), 10)
 	b = strconv.AppendInt(append(b, ','), most.Milliseconds(), 10)
 	b = append(b, `],"cursor":"`...)
@@ -91,7 +91,7 @@ func (sh *shard) end(id uint32, s *session, why error) {
 	c := control{Control: "error", Code: "internal"}
 	switch {
 	case errors.Is(why, event.ErrClosed):
-		c = control{Control: "drain", RetryIn: sh.hub.spread.pick().Milliseconds()}
+		c = control{Control: "drain", RetryIn: sh.hub.retryIn().Milliseconds()}
 	case errors.Is(why, errExpired), errors.Is(why, errTooSlow):
 		c.Code = why.Error()
 	default:
@@ -99,7 +99,7 @@ func (sh *shard) end(id uint32, s *session, why error) {
 	}
 	sh.hub.metrics.ended.WithLabelValues(c.Control + ":" + c.Code).Inc()
 	sh.say(s, c, sh.position(sh.readers.At(s.reader)))
-	if s.kind == kindWebSocket {
+	if s.kind.plainSocket() {
 		code, reason := closing(c)
 		sh.endSocket(id, s, code, reason)
 		return

@@ -53,8 +53,8 @@ func (h *Hub) demandFor(t event.Topic) *demand {
 // count adds the shard's readers to d, which it keeps up to date from then on.
 func (sh *shard) count(d *demand) {
 	there := map[uint32]bool{} // some follow it by several patterns
-	sh.topics.each(d.topic, func(p uint32) {
-		for m := sh.topics.patterns.at(p).first; m != 0; m = sh.members.At(m).next {
+	sh.topics.Each(string(d.topic), func(p uint32) {
+		for m := sh.topics.At(p).first; m != 0; m = sh.members.At(m).next {
 			there[sh.members.At(m).reader] = true
 		}
 	})

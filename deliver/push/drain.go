@@ -9,7 +9,7 @@ import (
 
 const (
 	drainStep = 50 * time.Millisecond
-	drainRate = 1000 // sessions a second that are told to come back, at the most
+	drainRate = 900 // sessions a second that are told to come back
 )
 
 // Drain tells every session to come back elsewhere, or later, at a pace that
@@ -36,6 +36,16 @@ func (h *Hub) Drain(ctx context.Context) {
 // DrainTime is how long Drain takes for the sessions that there are.
 func (h *Hub) DrainTime() time.Duration {
 	return time.Duration(h.places.open()) * time.Second / drainRate
+}
+
+// retryIn is how long one client is to stay away: its share of the spread, and
+// while the server drains, until that is over.
+func (h *Hub) retryIn() time.Duration {
+	d := h.spread.Pick()
+	if h.places.closed() {
+		d += h.DrainTime()
+	}
+	return d
 }
 
 // drain ends up to n sessions.

@@ -13,7 +13,9 @@ import (
 
 	"github.com/chappe/chappe/account"
 	"github.com/chappe/chappe/event"
+	"github.com/chappe/chappe/internal/backoff"
 	"github.com/chappe/chappe/internal/loop"
+	"github.com/chappe/chappe/internal/waitlist"
 )
 
 // Limits bound the sessions. Zero fields take their defaults.
@@ -22,7 +24,7 @@ type Limits struct {
 	Connections int `yaml:"connections"`
 	// PerAddress is how many sessions one client address may have.
 	PerAddress int `yaml:"per_address"`
-	// PerUser is how many sessions one subscriber may have; anonymous ones have no user.
+	// PerUser is how many sessions one subscriber, or one API token, may have; anonymous ones have no user.
 	PerUser int `yaml:"per_user"`
 	// Queue is how much may wait for a slow session before it has to catch up from the log.
 	Queue event.ByteSize `yaml:"queue"`
@@ -60,6 +62,7 @@ type Options struct {
 	Limits         Limits
 	TrustedProxies []netip.Prefix
 	Loops          []*loop.Loop          // that sessions are on; none: one without sockets
+	Compression    bool                  // events may be compressed for WebSockets of known users (RFC 7692)
 	Logger         *slog.Logger          // required
 	Metrics        prometheus.Registerer // may be nil
 }
@@ -78,10 +81,11 @@ type Hub struct {
 	options Options
 	metrics *metrics
 	shards  []*shard
-	pool    loop.Pool // for what may block
+	pool    loop.Pool // finds out who asks, which may take seconds
+	reads   loop.Pool // reads the log
 	places  places
-	waiters waiters
-	spread  spread
+	waiters waitlist.List // of long-polls
+	spread  *backoff.Spread
 
 	helloHead []byte
 	hosted    atomic.Uint32 // sessions that net/http brought
@@ -90,9 +94,11 @@ type Hub struct {
 	demands map[event.Topic]*demand
 }
 
-// poolSize is how many calls that may block are made at once: an access hook
-// may take seconds, and bounds its own.
-const poolSize = 256
+// How many calls that may block are made at once; an access hook bounds its own.
+const (
+	identifySize = 256
+	readSize     = 16
+)
 
 // New makes a hub. It is to follow the bus that reader reads.
 func New(reader event.Reader, access *account.Access, o Options) *Hub {
@@ -102,21 +108,31 @@ func New(reader event.Reader, access *account.Access, o Options) *Hub {
 	}
 	h := &Hub{
 		reader: reader, access: access, options: o, metrics: newMetrics(o.Metrics),
-		pool: loop.Pool{Goroutines: poolSize, Queue: 1 << 20}, demands: map[event.Topic]*demand{},
+		pool: loop.Pool{Goroutines: identifySize, Queue: 1 << 16}, reads: loop.Pool{Goroutines: readSize, Queue: 1 << 20},
+		demands: map[event.Topic]*demand{}, waiters: waitlist.List{Most: maxWaiters, Least: leastWait},
 	}
 	h.places.limits = o.Limits
 	h.helloHead = helloHead(o.Limits)
-	h.spread.places, h.spread.loops = &h.places, len(o.Loops)
+	h.spread = backoff.NewSpread(h.places.open, h.pool.Waiting)
 	for _, l := range o.Loops {
 		h.shards = append(h.shards, newShard(h, l))
 	}
 	return h
 }
 
-// Committed implements bus.Follower.
+// Committed implements bus.Follower. When a shard has groups enough to do, it
+// waits: what is published meanwhile makes one larger group, which costs a
+// session one write.
 func (h *Hub) Committed(records []*event.Record) {
 	at := time.Now()
 	for _, sh := range h.shards {
-		sh.loop.Post(func() { sh.commit(records, at) })
+		select {
+		case sh.backlog <- struct{}{}:
+			sh.loop.Post(func() { <-sh.backlog; sh.commit(records, at) })
+		case <-sh.loop.Done():
+		}
 	}
 }
+
+// maxBacklog is how many groups of events may wait for a shard.
+const maxBacklog = 64

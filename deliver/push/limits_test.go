@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chappe/chappe/account"
 	"github.com/chappe/chappe/deliver/push"
 )
 
@@ -45,6 +46,19 @@ func TestLimits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Sessions of one API token count like those of one user.
+func TestLimitOfAToken(t *testing.T) {
+	f := newFixture(t, push.Limits{PerUser: 1})
+	token := account.Token{Name: "robot", Scopes: []account.Scope{account.ScopeRead}, Created: time.Now()}
+	secret := token.NewSecret()
+	if err := f.access.Tokens.AddToken(f.ctx, token); err != nil {
+		t.Fatal(err)
+	}
+	ask := request{topics: []string{"a"}, token: secret}
+	f.connect(t, dialSSE, ask)
+	wantTryAgain(t, f, ask, "too-many-sessions")
 }
 
 // wantRefused tries each transport.

@@ -5,7 +5,9 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/chappe/chappe/account"
 	"github.com/chappe/chappe/event"
+	"github.com/chappe/chappe/internal/index"
 )
 
 // places counts the sessions of the whole process against the limits.
@@ -14,8 +16,9 @@ type places struct {
 
 	mu       sync.Mutex
 	taken    int
-	holders  names[int32] // sessions by address and by user
-	key      []byte       // scratch
+	holders  index.Names[int32] // sessions by address and by user
+	key      []byte             // scratch
+	refusing bool               // memory is short
 	draining bool
 	emptied  chan struct{} // closed when draining and the last has left
 }
@@ -32,11 +35,14 @@ func (e errFull) Error() string {
 func (e errFull) Code() string { return "too-many-sessions" }
 
 // enter takes a place, or says which limit is reached.
-func (p *places) enter(address netip.Addr, user string) (place, error) {
+func (p *places) enter(address netip.Addr, id *account.Identity) (place, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.draining {
 		return place{}, event.ErrClosed
+	}
+	if p.refusing {
+		return place{}, errMemory{}
 	}
 	if p.taken >= p.limits.Connections {
 		return place{}, errFull{"limits.connections"}
@@ -46,37 +52,45 @@ func (p *places) enter(address netip.Addr, user string) (place, error) {
 	if !ok {
 		return place{}, errFull{"limits.per_address"}
 	}
-	if user == "" {
-		p.taken++
-		return place{address: byAddress}, nil
-	}
-	byUser, ok := p.take('u', []byte(user), p.limits.PerUser)
-	if !ok {
+	byUser, err := p.takeUser(id)
+	if err != nil {
 		p.give(byAddress)
-		return place{}, errFull{"limits.per_user"}
+		return place{}, err
 	}
 	p.taken++
 	return place{byAddress, byUser}, nil
 }
 
+// takeUser counts a session for its user, or for its API token.
+func (p *places) takeUser(id *account.Identity) (uint32, error) {
+	kind, name := byte('u'), id.User
+	if name == "" {
+		kind, name = 't', id.Name
+	}
+	if name == "" {
+		return 0, nil
+	}
+	i, ok := p.take(kind, []byte(name), p.limits.PerUser)
+	if !ok {
+		return 0, errFull{"limits.per_user"}
+	}
+	return i, nil
+}
+
 // enterUser has a session that is there count for its user too.
-func (p *places) enterUser(held *place, user string) error {
+func (p *places) enterUser(held *place, id *account.Identity) (err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if user == "" || held.user != 0 {
-		return nil
+	if held.user == 0 {
+		held.user, err = p.takeUser(id)
 	}
-	var ok bool
-	if held.user, ok = p.take('u', []byte(user), p.limits.PerUser); !ok {
-		return errFull{"limits.per_user"}
-	}
-	return nil
+	return err
 }
 
 func (p *places) take(kind byte, who []byte, limit int) (uint32, bool) {
 	p.key = append(append(p.key[:0], kind), who...)
-	i := p.holders.add(unsafe.String(unsafe.SliceData(p.key), len(p.key)))
-	count := p.holders.at(i)
+	i := p.holders.Add(unsafe.String(unsafe.SliceData(p.key), len(p.key)))
+	count := p.holders.At(i)
 	if int(*count) >= limit {
 		return 0, false
 	}
@@ -88,9 +102,9 @@ func (p *places) give(i uint32) {
 	if i == 0 {
 		return
 	}
-	count := p.holders.at(i)
+	count := p.holders.At(i)
 	if *count--; *count <= 0 {
-		p.holders.remove(i)
+		p.holders.Remove(i)
 	}
 }
 
@@ -116,6 +130,20 @@ func (p *places) close() <-chan struct{} {
 		}
 	}
 	return p.emptied
+}
+
+// refuse has nobody let in, or everybody again.
+func (p *places) refuse(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refusing = on
+}
+
+// closed reports whether close was called.
+func (p *places) closed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.draining
 }
 
 // open is how many sessions there are.

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/chappe/chappe/event"
@@ -20,8 +19,8 @@ import (
 const (
 	defaultWait = 25 * time.Second
 	maxWait     = 55 * time.Second // proxies give up after 60
-	maxWaiters  = 8                // of one identity on the same topics
-	leastWait   = 5 * time.Second  // before a waiter makes room for another
+	maxWaiters  = 8                // of one identity on the same topics: then the oldest is answered
+	leastWait   = 5 * time.Second  // before it is; nine that push each other out would poll as fast as they can
 )
 
 // poll is a long-poll that waits.
@@ -61,7 +60,7 @@ func (sh *shard) openPoll(x *front.Exchange, sub *subscription) {
 	}
 	p := &poll{exchange: x, known: known, ends: sh.loop.Now() + wait}
 	c := s.conn
-	p.leave = sh.hub.waiters.enter(sh.waiterKey(x, sub), func() { sh.answerSoon(id, c) })
+	p.leave = sh.hub.waiters.Enter(sh.waiterKey(x, sub), func() { sh.answerSoon(id, c) })
 	sh.extraOf(s).poll = p
 	sh.follow(id, s, sub)
 	if rd := sh.readers.At(s.reader); rd.flags&live == 0 {
@@ -211,18 +210,6 @@ func (p *poll) answer(at event.Cursor) (http.Header, []byte) {
 	return header, append(body, '\n')
 }
 
-// waiters bounds how many polls one identity has waiting on the same topics:
-// when there is one too many, the oldest is answered.
-type waiters struct {
-	mu    sync.Mutex
-	byKey map[string][]*waiter
-}
-
-type waiter struct {
-	answer func()
-	since  time.Time
-}
-
 func (sh *shard) waiterKey(x *front.Exchange, sub *subscription) string {
 	var b strings.Builder
 	if b.WriteString(sub.identity.Name); b.Len() == 0 {
@@ -233,37 +220,4 @@ func (sh *shard) waiterKey(x *front.Exchange, sub *subscription) string {
 		b.WriteString(string(p))
 	}
 	return b.String()
-}
-
-func (ws *waiters) enter(key string, answer func()) (leave func()) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	if ws.byKey == nil {
-		ws.byKey = map[string][]*waiter{}
-	}
-	own := &waiter{answer, time.Now()}
-	list := append(ws.byKey[key], own)
-	if len(list) > maxWaiters {
-		// Not before it has waited a while: it comes again at once, and nine
-		// that push each other out would poll as fast as they can.
-		time.AfterFunc(leastWait-time.Since(list[0].since), list[0].answer)
-		list = list[1:]
-	}
-	ws.byKey[key] = list
-	return func() { ws.leave(key, own) }
-}
-
-func (ws *waiters) leave(key string, own *waiter) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	list := ws.byKey[key]
-	for i, w := range list {
-		if w == own {
-			list = append(list[:i:i], list[i+1:]...)
-			break
-		}
-	}
-	if ws.byKey[key] = list; len(list) == 0 {
-		delete(ws.byKey, key)
-	}
 }

@@ -56,6 +56,11 @@ func rules() event.Rules {
 
 func newFixture(t *testing.T, limits push.Limits) *fixture {
 	t.Helper()
+	return newFixtureWith(t, push.Options{Limits: limits})
+}
+
+func newFixtureWith(t *testing.T, o push.Options) *fixture {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	quiet := slog.New(slog.DiscardHandler)
@@ -76,7 +81,8 @@ func newFixture(t *testing.T, limits push.Limits) *fixture {
 	t.Cleanup(f.bus.Close)
 	f.access = newAccess(t, db)
 	listener := newFront(t, f.registry)
-	f.hub = push.New(f.bus, f.access, push.Options{Limits: limits, Loops: listener.Loops(), Logger: quiet, Metrics: f.registry})
+	o.Loops, o.Logger, o.Metrics = listener.Loops(), quiet, f.registry
+	f.hub = push.New(f.bus, f.access, o)
 	f.bus.Follow(f.hub)
 	f.server = serve(t, listener, f.hub)
 	t.Cleanup(func() {

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"errors"
 	"time"
 
 	"github.com/chappe/chappe/event"
@@ -21,19 +22,21 @@ type session struct {
 	tokens   uint8  // messages that may come
 	kind     kind
 	flags    uint8
+	beats    uint8 // since the last ping
 }
 
-const (
-	pinged      = 1 << iota // a ping was sent and nothing came since
-	pingNext                // the next heartbeat is a ping, too
-	pongWaiting             // a pong waits to be taken
-)
+// pingEvery is how many heartbeats a ping comes with one.
+const pingEvery = 4
+
+// pinged says that a ping was sent and nothing came since.
+const pinged = 1
 
 // extra is what most sessions are without.
 type extra struct {
 	frames *ws.Reader      // in the midst of a frame or message
 	since  time.Duration   // of that, by the loop's clock
 	done   func()          // ends the use of a ticket
+	pong   []byte          // waits for output to be taken
 	page   event.Page      // that is being sent
 	rest   []*event.Record // of the page: what did not fit into the queue
 	kept   bool            // the page is read on the way from the start
@@ -47,6 +50,7 @@ type kind uint8
 const (
 	kindSSE kind = iota
 	kindWebSocket
+	kindDeflated // a WebSocket whose events are compressed
 	kindPoll
 	kindClientWebSocket // those from here on are of client protocols
 	kindClientStream
@@ -54,10 +58,21 @@ const (
 	kinds
 )
 
-var kindNames = [kinds]string{"sse", "websocket", "poll", "centrifuge_websocket", "centrifuge_http_stream", "centrifuge_sse"}
+var kindNames = [kinds]string{"sse", "websocket", "websocket", "poll", "centrifuge_websocket", "centrifuge_http_stream", "centrifuge_sse"}
 
 // socket reports whether clients send frames.
-func (k kind) socket() bool { return k == kindWebSocket || k == kindClientWebSocket }
+func (k kind) socket() bool { return k.plainSocket() || k == kindClientWebSocket }
+
+// burst is how many messages may come at once.
+func (k kind) burst() uint8 {
+	if k.client() {
+		return clientBurst
+	}
+	return messageBurst
+}
+
+// plainSocket reports whether clients are sent controls by frames.
+func (k kind) plainSocket() bool { return k == kindWebSocket || k == kindDeflated }
 
 // client reports whether sessions belong to a client protocol.
 func (k kind) client() bool { return k >= kindClientWebSocket }
@@ -80,10 +95,13 @@ const (
 	unsaid // at is past the id that the client knows
 )
 
-// Bounds of what a client may send. It has nothing to say but pongs.
+var heartbeatJSON = control{Control: "heartbeat"}.json()
+
+// Bounds of what a client may send. Most have nothing to say but pongs.
 const (
 	messageRate  = 20 // a second, after a burst
 	messageBurst = 50
+	clientBurst  = 200 // of client protocols, whose programs subscribe one by one
 	messageTime  = 10 * time.Second // for a message to be whole
 )
 
@@ -97,7 +115,7 @@ func until(at, now uint32) time.Duration { return time.Duration(int32(at-now)) *
 func (sh *shard) open(k kind, sub *subscription, connect func(id uint32) loop.Conn) (id uint32, s *session) {
 	id = sh.sessions.Add()
 	s = sh.sessions.At(id)
-	s.kind, s.held, s.tokens = k, sub.held, messageBurst
+	s.kind, s.held, s.tokens = k, sub.held, k.burst()
 	if !sub.identity.Expires.IsZero() {
 		s.expires = uint32(max(1, sub.identity.Expires.Unix()))
 	}
@@ -110,6 +128,8 @@ func (sh *shard) open(k kind, sub *subscription, connect func(id uint32) loop.Co
 		return 0, nil
 	}
 	now := milliseconds(sh.loop.Now())
+	sh.hub.spread.Opened()
+	sh.hub.metrics.opened.Inc()
 	s.refilled, s.beat = now, now+milliseconds(sh.hub.options.Limits.Heartbeat)
 	return id, s
 }
@@ -155,16 +175,17 @@ func (sh *shard) dropExtra(s *session) {
 	if s.extra == 0 {
 		return
 	}
-	if x := sh.extras.At(s.extra); x.frames == nil && x.done == nil && len(x.rest) == 0 && x.poll == nil && x.client == nil {
+	if x := sh.extras.At(s.extra); x.frames == nil && x.done == nil && len(x.rest) == 0 && x.pong == nil && x.poll == nil && x.client == nil {
 		sh.extras.Remove(s.extra)
 		s.extra = 0
 	}
 }
 
-// wakeNext sets the session's next deadline.
+// wakeNext sets the session's next deadline. A heartbeat is not pressing.
 func (sh *shard) wakeNext(s *session) {
 	now := sh.loop.Now()
-	d := until(s.beat, milliseconds(now))
+	beat := max(until(s.beat, milliseconds(now)), 1)
+	d := beat
 	if s.expires != 0 {
 		d = min(d, time.Until(time.Unix(int64(s.expires), 0)))
 	}
@@ -173,8 +194,15 @@ func (sh *shard) wakeNext(s *session) {
 			d = min(d, x.since+messageTime-now)
 		}
 	}
+	if d == beat && sh.hub.options.Limits.Heartbeat >= lazyHeartbeat {
+		sh.loop.WakeLazily(s.conn, d)
+		return
+	}
 	sh.loop.Wake(s.conn, max(d, 1))
 }
+
+// lazyHeartbeat is how rare heartbeats are that a fifth of a second is nothing to.
+const lazyHeartbeat = 10 * time.Second
 
 // Timeout implements loop.Owner.
 func (sh *shard) Timeout(_ loop.Conn, id uint32) {
@@ -195,6 +223,7 @@ func (sh *shard) Timeout(_ loop.Conn, id uint32) {
 	}
 	if now := milliseconds(sh.loop.Now()); until(s.beat, now) <= 0 {
 		if !sh.heartbeat(s) {
+			sh.hub.metrics.ended.WithLabelValues("silent").Inc()
 			sh.cut(id, s)
 			return
 		}
@@ -207,12 +236,15 @@ func (sh *shard) late(x *extra) bool {
 	return x.frames != nil && sh.loop.Now()-x.since >= messageTime
 }
 
-// heartbeat says that the session lives, and where a client resumes. It
-// returns false if a WebSocket's client is silent: every second heartbeat is a
-// ping as well, since only its pong proves that the client is there.
+// heartbeat says that the session lives, and where a client resumes. Every
+// fourth one of a WebSocket is a ping as well, since only its pong proves that
+// the client is there; it returns false if the last had no answer.
 func (sh *shard) heartbeat(s *session) bool {
-	if s.kind == kindWebSocket {
-		if s.flags&(pinged|pingNext) == pinged|pingNext {
+	ping := false
+	if s.kind.plainSocket() {
+		s.beats++
+		ping = s.beats >= pingEvery
+		if ping && s.flags&pinged != 0 {
 			return false
 		}
 	}
@@ -229,19 +261,23 @@ func (sh *shard) heartbeat(s *session) bool {
 		at = sh.position(rd)
 		rd.flags &^= unsaid
 	}
-	sh.say(s, control{Control: "heartbeat"}, at)
-	if s.kind == kindWebSocket {
-		if s.flags&pingNext != 0 {
-			sh.loop.Write(s.conn, pingFrame)
-			s.flags |= pinged
-		}
-		s.flags ^= pingNext
+	sh.loop.Cork(s.conn) // a ping goes along in the same segment
+	sh.sayJSON(s, heartbeatJSON, at)
+	if ping {
+		sh.loop.Write(s.conn, pingFrame)
+		s.flags |= pinged
+		s.beats = 0
 	}
 	return true
 }
 
 // Closed implements loop.Owner.
-func (sh *shard) Closed(_ loop.Conn, id uint32, _ error) { sh.forget(id, sh.sessions.At(id)) }
+func (sh *shard) Closed(_ loop.Conn, id uint32, err error) {
+	if errors.Is(err, loop.ErrStuck) {
+		sh.hub.metrics.ended.WithLabelValues("stuck").Inc()
+	}
+	sh.forget(id, sh.sessions.At(id))
+}
 
 // cut ends a session that need not be told.
 func (sh *shard) cut(id uint32, s *session) {
@@ -252,7 +288,7 @@ func (sh *shard) cut(id uint32, s *session) {
 // Drained implements loop.Owner.
 func (sh *shard) Drained(_ loop.Conn, id uint32) {
 	s := sh.sessions.At(id)
-	s.flags &^= pongWaiting
+	sh.pongWaiting(s)
 	if s.reader == 0 {
 		return
 	}

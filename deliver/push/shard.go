@@ -6,10 +6,24 @@ import (
 	"time"
 
 	"github.com/chappe/chappe/event"
+	"github.com/chappe/chappe/internal/index"
 	"github.com/chappe/chappe/internal/loop"
 	"github.com/chappe/chappe/internal/slab"
 	"github.com/chappe/chappe/internal/ws"
 )
+
+// pattern is a list of members: who follows it.
+type pattern struct {
+	first uint32 // member
+}
+
+// member is one pattern that a reader follows.
+type member struct {
+	reader     uint32
+	pattern    uint32
+	next, prev uint32 // of the pattern
+	sibling    uint32 // next of the reader
+}
 
 // shard is the sessions of one loop, and runs on it alone.
 type shard struct {
@@ -20,11 +34,12 @@ type shard struct {
 	extras   slab.Slab[extra]
 	readers  slab.Slab[reader]
 	members  slab.Slab[member]
-	topics   topics
+	topics   index.Patterns[pattern]
 	demands  map[event.Topic]*demand
-	handed   int64  // seq of the newest event handed out here
-	stamp    uint32 // of the last ephemeral event, never 0
-	serial   uint32 // of the last reader
+	backlog  chan struct{} // groups of events that are posted and not handed out
+	handed   int64         // seq of the newest event handed out here
+	stamp    uint32        // of the last ephemeral event, never 0
+	serial   uint32        // of the last reader
 
 	frames  [kinds][]byte // of the event that is handed out, as made so far
 	polls   []uint32      // sessions to be answered at the end of the group
@@ -34,7 +49,7 @@ type shard struct {
 }
 
 func newShard(h *Hub, l *loop.Loop) *shard {
-	sh := &shard{hub: h, loop: l, demands: map[event.Topic]*demand{}}
+	sh := &shard{hub: h, loop: l, demands: map[event.Topic]*demand{}, backlog: make(chan struct{}, maxBacklog)}
 	sh.owner = l.Register(sh)
 	return sh
 }
@@ -51,9 +66,9 @@ func (sh *shard) commit(records []*event.Record, committed time.Time) {
 			sh.stamp = 1
 		}
 		clear(sh.frames[:])
-		sh.topics.each(r.Topic, func(p uint32) {
+		sh.topics.Each(string(r.Topic), func(p uint32) {
 			clear(sh.frames[kindClientWebSocket:]) // these name the channel
-			for m := sh.topics.patterns.at(p).first; m != 0; {
+			for m := sh.topics.At(p).first; m != 0; {
 				member := sh.members.At(m)
 				m = member.next
 				if sh.offer(member.reader, p, r, write) {
@@ -112,7 +127,7 @@ func (sh *shard) frame(s *session, p uint32, r *event.Record) []byte {
 	if !s.kind.client() {
 		return appendEvent(nil, s.kind, r, r.Cursor)
 	}
-	message := sh.extras.At(s.extra).client.protocol.AppendEvent(nil, r, sh.topics.patterns.name(p))
+	message := sh.extras.At(s.extra).client.protocol.AppendEvent(nil, r, sh.topics.Name(p))
 	return appendClientMessage(nil, s.kind, message)
 }
 
@@ -150,8 +165,8 @@ func (sh *shard) follow(id uint32, s *session, sub *subscription) {
 }
 
 func (sh *shard) join(i uint32, rd *reader, p event.Pattern) {
-	number := sh.topics.add(p)
-	list := sh.topics.patterns.at(number)
+	number := sh.topics.Add(string(p))
+	list := sh.topics.At(number)
 	m := sh.members.Add()
 	*sh.members.At(m) = member{reader: i, pattern: number, next: list.first, sibling: rd.members}
 	if list.first != 0 {
@@ -166,7 +181,7 @@ func (sh *shard) unfollow(i uint32) {
 	sh.demand(rd, -1)
 	for m := rd.members; m != 0; {
 		member := *sh.members.At(m)
-		if list := sh.topics.patterns.at(member.pattern); list.first == m {
+		if list := sh.topics.At(member.pattern); list.first == m {
 			list.first = member.next
 		} else {
 			sh.members.At(member.prev).next = member.next
@@ -174,8 +189,8 @@ func (sh *shard) unfollow(i uint32) {
 		if member.next != 0 {
 			sh.members.At(member.next).prev = member.prev
 		}
-		if sh.topics.patterns.at(member.pattern).first == 0 {
-			sh.topics.remove(member.pattern)
+		if sh.topics.At(member.pattern).first == 0 {
+			sh.topics.Remove(member.pattern)
 		}
 		sh.members.Remove(m)
 		m = member.sibling
@@ -187,7 +202,7 @@ func (sh *shard) unfollow(i uint32) {
 func (sh *shard) patterns(rd *reader) []event.Pattern {
 	var patterns []event.Pattern
 	for m := rd.members; m != 0; m = sh.members.At(m).sibling {
-		patterns = append(patterns, event.Pattern(sh.topics.patterns.name(sh.members.At(m).pattern)))
+		patterns = append(patterns, event.Pattern(sh.topics.Name(sh.members.At(m).pattern)))
 	}
 	return patterns
 }
@@ -221,7 +236,7 @@ func (sh *shard) read(i uint32, rd *reader, after event.Cursor) {
 	rd.flags |= busy
 	serial := rd.serial
 	query := event.Query{Patterns: sh.patterns(rd), After: after, Limit: pageEvents}
-	sh.hub.pool.Go(func() { // its queue takes a page for every session there may be
+	sh.hub.reads.Go(func() { // its queue takes a page for every session there may be
 		page, err := sh.hub.reader.Read(context.Background(), query)
 		sh.loop.Post(func() {
 			if rd := sh.readers.At(i); rd.serial == serial { // it may have gone

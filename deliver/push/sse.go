@@ -57,14 +57,17 @@ func (sh *shard) refuseStream(x *front.Exchange, err error) {
 
 func (sh *shard) retryLine(c loop.Conn) {
 	var scratch [32]byte
-	b := strconv.AppendInt(append(scratch[:0], "retry: "...), sh.hub.spread.pick().Milliseconds(), 10)
+	b := strconv.AppendInt(append(scratch[:0], "retry: "...), sh.hub.retryIn().Milliseconds(), 10)
 	sh.loop.Write(c, append(b, '\n'))
 }
 
 // appendEvent appends one event as a kind of session is sent it.
 func appendEvent(b []byte, k kind, r *event.Record, id event.Cursor) []byte {
-	if k == kindWebSocket {
+	switch k {
+	case kindWebSocket:
 		return ws.AppendFrame(b, ws.OpText, r.JSON)
+	case kindDeflated:
+		return ws.AppendDeflated(b, ws.OpText, r.JSON)
 	}
 	return appendMessage(b, id, "", r.JSON)
 }

@@ -43,7 +43,13 @@ func (sh *shard) refuseUpgrade(x *front.Exchange, status int, reason string) {
 }
 
 func (sh *shard) openWebSocket(x *front.Exchange, sub *subscription) {
-	id, s := sh.open(kindWebSocket, sub, func(id uint32) loop.Conn { return x.Upgrade("", sh.owner, id) })
+	k, extension := kindWebSocket, ""
+	if sh.hub.options.Compression && sub.identity.Known() { // not for strangers: it costs memory
+		if extension = ws.Extensions(x.Header("sec-websocket-extensions")); extension != "" {
+			k = kindDeflated
+		}
+	}
+	id, s := sh.open(k, sub, func(id uint32) loop.Conn { return x.Upgrade(extension, sh.owner, id) })
 	if s != nil {
 		sh.begin(id, s, sub)
 	}
@@ -60,7 +66,7 @@ func (sh *shard) refuseWebSocket(x *front.Exchange, err error) {
 	sh.hub.metrics.refused.WithLabelValues(code).Inc()
 	if c := x.Upgrade("", loop.Nobody, 0); c != 0 {
 		b := ws.AppendFrame(nil, ws.OpText, control{Control: "error", Code: code}.json())
-		sh.loop.Write(c, ws.AppendClose(b, statusTryAgainLater, retryReason(sh.hub.spread.pick().Milliseconds())))
+		sh.loop.Write(c, ws.AppendClose(b, statusTryAgainLater, retryReason(sh.hub.retryIn().Milliseconds())))
 		sh.loop.End(c)
 	}
 }
@@ -98,7 +104,7 @@ func (sh *shard) readFrames(id uint32, s *session, b []byte) {
 		}
 	}
 	if frames == nil {
-		frames = sh.takeFrames()
+		frames = sh.takeFrames(s.kind)
 	}
 	err := frames.Feed(b, incoming{sh, id, s})
 	ended := s.conn != c
@@ -123,20 +129,21 @@ func (sh *shard) readFrames(id uint32, s *session, b []byte) {
 	}
 }
 
-func (sh *shard) takeFrames() *ws.Reader {
+func (sh *shard) takeFrames(k kind) *ws.Reader {
+	o := ws.Options{Deflate: k == kindDeflated}
 	n := len(sh.spare)
 	if n == 0 {
-		return ws.NewReader(ws.Options{})
+		return ws.NewReader(o)
 	}
 	r := sh.spare[n-1]
 	sh.spare = sh.spare[:n-1]
+	r.Reset(o)
 	return r
 }
 
 // recycle keeps a reader for another session.
 func (sh *shard) recycle(r *ws.Reader) {
 	if r != nil && len(sh.spare) < 64 {
-		r.Reset(ws.Options{})
 		sh.spare = append(sh.spare, r)
 	}
 }
@@ -175,16 +182,30 @@ func (in incoming) Control(op ws.Op, payload []byte) bool {
 	return true
 }
 
-// pong answers a ping; one at the most waits to be taken.
+// pongRoom is how much may wait to be taken where a pong is added to it.
+const pongRoom = 4 << 10
+
+// pong answers a ping; of a client that does not take what it is sent only the
+// newest (RFC 6455 §5.5.3), when it does again.
 func (sh *shard) pong(s *session, payload []byte) {
-	if sh.loop.Pending(s.conn) > 0 {
-		if s.flags&pongWaiting != 0 {
-			return
-		}
-		s.flags |= pongWaiting
+	if sh.loop.Pending(s.conn) > pongRoom {
+		sh.extraOf(s).pong = append([]byte{}, payload...)
+		return
 	}
 	var scratch [2 + 125]byte
 	sh.loop.Write(s.conn, ws.AppendFrame(scratch[:0], ws.OpPong, payload))
+}
+
+// pongWaiting writes the pong that waited.
+func (sh *shard) pongWaiting(s *session) {
+	if s.extra == 0 || sh.extras.At(s.extra).pong == nil {
+		return
+	}
+	x := sh.extras.At(s.extra)
+	payload := x.pong
+	x.pong = nil
+	sh.dropExtra(s)
+	sh.pong(s, payload)
 }
 
 // count takes a token for a message from the session's bucket.
@@ -192,7 +213,8 @@ func (in incoming) count() bool {
 	sh, s := in.sh, in.s
 	now := milliseconds(sh.loop.Now())
 	if fresh := (now - s.refilled) * messageRate / 1000; fresh > 0 {
-		s.tokens = uint8(min(messageBurst, uint32(s.tokens)+min(fresh, messageBurst)))
+		most := uint32(s.kind.burst())
+		s.tokens = uint8(min(most, uint32(s.tokens)+min(fresh, most)))
 		s.refilled = now
 	}
 	if s.tokens == 0 {

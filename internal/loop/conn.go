@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"io"
 	"time"
 )
@@ -14,7 +15,7 @@ type entry struct {
 	next, prev uint32 // in its slot of the wheel
 	due        uint32 // tick of its deadline; 0: none
 	owner      OwnerID
-	flags      uint8
+	flags      uint16
 }
 
 const (
@@ -40,15 +41,23 @@ type extra struct {
 	tls     *session
 }
 
+// entry is what there is of a connection that can still be used.
 func (l *Loop) entry(c Conn) *entry {
+	if e := l.find(c); e != nil && e.flags&broken == 0 {
+		return e
+	}
+	return nil
+}
+
+// find is entry for broken connections too, whose owner has not been told yet.
+func (l *Loop) find(c Conn) *entry {
 	if !l.entries.Has(c.index()) {
 		return nil
 	}
-	e := l.entries.At(c.index())
-	if e.generation != c.generation() || e.flags&broken != 0 {
-		return nil
+	if e := l.entries.At(c.index()); e.generation == c.generation() {
+		return e
 	}
-	return e
+	return nil
 }
 
 // add makes a connection of the owner's.
@@ -99,6 +108,9 @@ func (l *Loop) dropExtra(e *entry) {
 	if x.pipe != nil {
 		x.pipe.end()
 	}
+	if x.lent != nil {
+		x.lent.finish()
+	}
 	clear(x.queue)
 	*x = extra{queue: x.queue[:0]}
 	if cap(x.queue) > 64 {
@@ -110,7 +122,7 @@ func (l *Loop) dropExtra(e *entry) {
 
 // Give hands the connection to another owner.
 func (l *Loop) Give(c Conn, owner OwnerID, data uint32) {
-	if e := l.entry(c); e != nil {
+	if e := l.find(c); e != nil {
 		e.owner, e.data = owner, data
 	}
 }
@@ -121,18 +133,25 @@ func (l *Loop) Alive(c Conn) bool { return l.entry(c) != nil }
 
 // Wake has the owner's Timeout called in d, in place of what was set before. 0
 // is never.
-func (l *Loop) Wake(c Conn, d time.Duration) {
+func (l *Loop) Wake(c Conn, d time.Duration) { l.wakeAt(c, d, l.wheel.after(d)) }
+
+// WakeLazily is Wake, up to 200 ms later, with others: many idle connections
+// then cost the loop few turns.
+func (l *Loop) WakeLazily(c Conn, d time.Duration) { l.wakeAt(c, d, l.wheel.lazily(d)) }
+
+func (l *Loop) wakeAt(c Conn, d time.Duration, due uint32) {
 	e := l.entry(c)
 	switch {
 	case e == nil:
 	case d <= 0:
 		l.wheel.remove(&l.entries, c.index(), e)
 	default:
-		l.wheel.add(&l.entries, c.index(), e, l.wheel.after(d))
+		l.wheel.add(&l.entries, c.index(), e, due)
 	}
 }
 
-// Pause keeps the connection's input in its socket until Resume.
+// Pause keeps the connection's input in its socket until Resume. Should the
+// peer end it meanwhile, it is closed once it has taken what waits for it.
 func (l *Loop) Pause(c Conn) {
 	if e := l.entry(c); e != nil {
 		e.flags |= paused
@@ -150,7 +169,7 @@ func (l *Loop) Resume(c Conn) {
 func (l *Loop) readLater(c Conn, e *entry) {
 	if e.flags&again == 0 {
 		e.flags |= again
-		l.again = append(l.again, c)
+		l.again[0] = append(l.again[0], c)
 	}
 }
 
@@ -164,7 +183,7 @@ func (l *Loop) Inject(c Conn, b []byte) {
 // Close ends the connection at once; what waits for it is lost. The owner is
 // not told.
 func (l *Loop) Close(c Conn) {
-	if e := l.entry(c); e != nil {
+	if e := l.find(c); e != nil {
 		l.release(c, e)
 	}
 }
@@ -176,24 +195,31 @@ func (l *Loop) End(c Conn) {
 	if c == l.corked {
 		l.uncork()
 	}
-	e := l.entry(c)
+	e := l.find(c)
 	if e == nil {
 		return
 	}
-	e.owner, e.flags = Nobody, e.flags&^paused|ending
+	e.owner, e.data, e.flags = Nobody, 0, e.flags&^paused|ending
+	if e.flags&broken != 0 {
+		return // closeFailed is about to end it
+	}
 	if e.fd < 0 {
 		l.extraOf(e).pipe.end()
 		l.release(c, e)
 		return
 	}
-	l.wheel.remove(&l.entries, c.index(), e)
 	if e.extra != 0 && l.extras[e.extra].tls != nil {
 		_ = l.extras[e.extra].tls.conn.CloseWrite() // what it writes is only kept
 	}
-	if e.extra == 0 || l.extras[e.extra].bytes == 0 {
-		l.shut(c, e)
+	if l.waits(e) {
+		l.Wake(c, endTime)
+		return
 	}
+	l.shut(c, e)
 }
+
+// waits reports whether output waits for the socket.
+func (l *Loop) waits(e *entry) bool { return e.extra != 0 && l.extras[e.extra].bytes > 0 }
 
 // shut is for a connection that ends and has nothing left to write.
 func (l *Loop) shut(c Conn, e *entry) {
@@ -210,18 +236,27 @@ func (l *Loop) input(c Conn, e *entry) {
 		case x != nil && x.lent != nil:
 			x.lent.poke()
 			return
-		case e.flags&(paused|hangup) == paused|hangup:
+		case e.flags&(paused|hangup) == paused|hangup && !l.waits(e):
 			l.drop(c, io.EOF) // nobody waits for what the owner is about to do
 			return
 		case e.flags&paused != 0:
 			return // Resume looks again
 		}
 		n, more, err := l.read(e, l.buffer)
+		if errors.Is(err, io.EOF) && l.waits(e) {
+			l.finish(c, e)
+			return
+		}
 		if err != nil {
 			l.drop(c, err)
 			return
 		}
-		if n > 0 {
+		if e.flags&ending != 0 {
+			if e.data += uint32(n); e.data > maxLinger { // which is nobody's by now
+				l.release(c, e)
+				return
+			}
+		} else if n > 0 {
 			l.guard(c, func() { l.owners[e.owner].Input(c, e.data, l.buffer[:n]) })
 		}
 		if !more || l.entry(c) == nil {
@@ -229,6 +264,16 @@ func (l *Loop) input(c Conn, e *entry) {
 		}
 	}
 	l.readLater(c, e)
+}
+
+// finish ends a connection whose peer sends no more, but may still take what
+// waits for it. Its owner is told that it is closed.
+func (l *Loop) finish(c Conn, e *entry) {
+	owner, data := l.owners[e.owner], e.data
+	if e.flags&ending == 0 {
+		l.End(c)
+	}
+	l.guard(0, func() { owner.Closed(c, data, io.EOF) })
 }
 
 // Now is the loop's clock, from an arbitrary beginning. Like the deadlines it

@@ -18,10 +18,13 @@ import (
 // Lent is a socket in the hands of goroutines: a net.Conn that blocks. It is
 // given back by Return or ended by Close.
 type Lent struct {
+	Remote net.Addr // answers RemoteAddr, where it is set before the first use
+
 	loop *Loop
 	conn Conn
 	fd   int
-	wake [2]chan struct{} // readers', writers'
+	turn [2]sync.Mutex    // one reads, and one writes, at a time
+	wake [2]chan struct{} // the reader's, the writer's
 
 	mu       sync.RWMutex // held by whoever uses fd, which never blocks
 	over     bool
@@ -33,10 +36,11 @@ const (
 	writing
 )
 
-// Lend takes the connection off the loop.
+// Lend takes the connection off the loop. Nothing may wait to be written to
+// it, as Flushed tells.
 func (l *Loop) Lend(c Conn) *Lent {
 	e := l.entry(c)
-	if e == nil || e.fd < 0 {
+	if e == nil || e.fd < 0 || l.waits(e) {
 		return nil
 	}
 	t := &Lent{loop: l, conn: c, fd: int(e.fd), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
@@ -50,7 +54,7 @@ func (l *Loop) Lend(c Conn) *Lent {
 }
 
 // Secure lends the connection out for a TLS handshake, which begins with what
-// came already, and calls done on another goroutine when it is over. Return
+// came already and may take limit, and calls done on another goroutine when it is over. Return
 // then makes the loop encrypt: Input gives, and Write takes, what is inside.
 func (l *Loop) Secure(c Conn, config *tls.Config, ahead []byte, gate Gate, limit time.Duration, done func(*tls.Conn, *Lent, error)) {
 	e := l.entry(c)
@@ -61,10 +65,14 @@ func (l *Loop) Secure(c Conn, config *tls.Config, ahead []byte, gate Gate, limit
 	conn := tls.Server(b, config)
 	l.extraOf(e).tls = &session{conn: conn, below: b}
 	lent := l.Lend(c)
-	_ = lent.SetDeadline(time.Now().Add(limit)) // it is open
-	go func() {                                 // ends with the handshake, at the limit at the latest
+	end := time.Now().Add(limit)
+	_ = lent.SetDeadline(end) // it is open
+	go func() {               // ends with the handshake, at the limit at the latest
 		gate.enter()
-		err := conn.Handshake()
+		err := os.ErrDeadlineExceeded // at the gate: not worth computing any more
+		if time.Now().Before(end) {
+			err = conn.Handshake()
+		}
 		gate.leave()
 		b.gate = nil
 		_ = lent.SetDeadline(time.Time{}) // it may have been closed
@@ -136,10 +144,12 @@ func (t *Lent) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
+	t.turn[reading].Lock()
+	defer t.turn[reading].Unlock()
 	for {
 		n, err := t.use(reading, func() (int, error) { return readSocket(t.fd, b) })
 		switch {
-		case err == syscall.EAGAIN:
+		case err == syscall.EAGAIN: //nolint:errorlint // it is an errno, unwrapped
 			t.wait(reading)
 		case n == 0 && err == nil:
 			return 0, io.EOF
@@ -151,6 +161,8 @@ func (t *Lent) Read(b []byte) (int, error) {
 
 // Write implements net.Conn.
 func (t *Lent) Write(b []byte) (written int, err error) {
+	t.turn[writing].Lock()
+	defer t.turn[writing].Unlock()
 	for written < len(b) {
 		n, err := t.use(writing, func() (int, error) { return writeSocket(t.fd, b[written:]) })
 		if err != nil {
@@ -195,6 +207,8 @@ func (t *Lent) wait(side int) {
 // Sleep returns an error when the read deadline has come or the connection is
 // over; before that it returns now and then.
 func (t *Lent) Sleep() error {
+	t.turn[reading].Lock()
+	defer t.turn[reading].Unlock()
 	_, err := t.use(reading, func() (int, error) { return 0, nil })
 	if err == nil {
 		t.wait(reading)
@@ -239,7 +253,12 @@ func (t *Lent) setDeadline(side int, d time.Time) error {
 func (t *Lent) LocalAddr() net.Addr { return t.address(unix.Getsockname) }
 
 // RemoteAddr implements net.Conn.
-func (t *Lent) RemoteAddr() net.Addr { return t.address(unix.Getpeername) }
+func (t *Lent) RemoteAddr() net.Addr {
+	if t.Remote != nil {
+		return t.Remote
+	}
+	return t.address(unix.Getpeername)
+}
 
 func (t *Lent) address(get func(fd int) (unix.Sockaddr, error)) net.Addr {
 	t.mu.RLock()
@@ -247,7 +266,10 @@ func (t *Lent) address(get func(fd int) (unix.Sockaddr, error)) net.Addr {
 	if t.over {
 		return &net.TCPAddr{}
 	}
-	sa, _ := get(t.fd) // nil if the peer is gone
+	sa, err := get(t.fd)
+	if err != nil { // the peer is gone
+		return &net.TCPAddr{}
+	}
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
 		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}

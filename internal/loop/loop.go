@@ -52,8 +52,11 @@ type Options struct {
 
 const (
 	readSize   = 64 << 10
-	maxReads   = 4 // of one connection a turn; then it is another's
+	maxCork    = 16 << 10
+	maxReads   = 4         // of one connection a turn; then it is another's
+	maxLinger  = 256 << 10 // of what still comes on a connection that ended on our side
 	lingerTime = 2 * time.Second
+	endTime    = 2 * time.Minute // to take the last that is written, however it makes progress
 )
 
 // Loop runs connections and functions one after another.
@@ -65,8 +68,8 @@ type Loop struct {
 	extras  []*extra // by entry.extra
 	spare   []uint32 // extras that are free
 	wheel   wheel
-	dirty   []Conn // have output that was not tried to be written
-	again   []Conn // may have input that was not read
+	dirty   [2][]Conn // have output that was not tried to be written; and those of this turn
+	again   [2][]Conn // may have input that was not read; and those of this turn
 	failed  []failure
 	pending map[uint32]Conn // have output that their sockets did not take, by extra
 	swept   uint64          // tick at which pending was last looked through
@@ -82,6 +85,7 @@ type Loop struct {
 	taken   []func() // that turn runs; it is the next inbox
 	running bool     // a goroutine is in turn; for a loop without a poller
 	stopped bool     // Run is to end
+	done    chan struct{}
 	timer   *time.Timer
 }
 
@@ -98,7 +102,7 @@ func newLoop(o Options, p *poller) *Loop {
 	if o.Stuck == 0 {
 		o.Stuck = 30 * time.Second
 	}
-	l := &Loop{options: o, poller: p, owners: []Owner{nobody{}}, extras: []*extra{nil}, pending: map[uint32]Conn{},
+	l := &Loop{options: o, poller: p, done: make(chan struct{}), owners: []Owner{nobody{}}, extras: []*extra{nil}, pending: map[uint32]Conn{},
 		buffer: make([]byte, readSize), scratch: make([]byte, 0, readSize)}
 	l.wheel.start(time.Now())
 	return l
@@ -129,6 +133,9 @@ func (l *Loop) Post(f func()) {
 	}
 }
 
+// Done is closed when Run has ended. A loop that is not run never ends.
+func (l *Loop) Done() <-chan struct{} { return l.done }
+
 // Len is how many connections there are, and Queued how many bytes wait for
 // sockets to take them. Any goroutine may ask.
 func (l *Loop) Len() int { return int(l.count.Load()) }
@@ -142,7 +149,7 @@ func (l *Loop) runPortable() {
 		l.advance()
 		l.turn()
 		l.mu.Lock()
-		if len(l.inbox) == 0 && len(l.dirty) == 0 && len(l.failed) == 0 {
+		if len(l.inbox) == 0 && len(l.dirty[0]) == 0 && len(l.failed) == 0 {
 			l.running = false
 			l.arm()
 			l.mu.Unlock()
@@ -165,7 +172,7 @@ func (l *Loop) arm() {
 // wait is how long the loop may sleep for all that it knows; ok is false if
 // there is no deadline at all.
 func (l *Loop) wait() (d time.Duration, ok bool) {
-	if len(l.again) > 0 || len(l.dirty) > 0 || len(l.failed) > 0 {
+	if len(l.again[0]) > 0 || len(l.dirty[0]) > 0 || len(l.failed) > 0 {
 		return 0, true
 	}
 	d, ok = l.wheel.wait(time.Now())
@@ -217,6 +224,7 @@ func (l *Loop) guard(c Conn, f func()) {
 		defer func() {
 			if v := recover(); v != nil {
 				l.options.Panics(v)
+				l.corked, l.cork = 0, l.cork[:0]
 				l.fail(c, errPanic)
 			}
 		}()
@@ -227,6 +235,9 @@ func (l *Loop) guard(c Conn, f func()) {
 
 func (l *Loop) timeout(index uint32, e *entry) {
 	c := newConn(index, e.generation)
+	if e.flags&broken != 0 {
+		return
+	}
 	if e.owner == Nobody {
 		l.release(c, e) // it has lingered long enough
 		return
@@ -236,9 +247,8 @@ func (l *Loop) timeout(index uint32, e *entry) {
 
 // readAgain goes on with connections that had more than their turn's share.
 func (l *Loop) readAgain() {
-	again := l.again
-	l.again = nil
-	for _, c := range again {
+	l.again[0], l.again[1] = l.again[1][:0], l.again[0]
+	for _, c := range l.again[1] {
 		if e := l.entry(c); e != nil {
 			l.input(c, e)
 		}
@@ -260,9 +270,8 @@ func (l *Loop) sweep() {
 }
 
 func (l *Loop) flushDirty() {
-	dirty := l.dirty
-	l.dirty = l.dirty[:0]
-	for _, c := range dirty {
+	l.dirty[0], l.dirty[1] = l.dirty[1][:0], l.dirty[0]
+	for _, c := range l.dirty[1] {
 		if e := l.entry(c); e != nil {
 			l.flush(c, e)
 		}
@@ -289,7 +298,7 @@ func (l *Loop) fail(c Conn, err error) {
 
 // drop ends a connection and tells its owner.
 func (l *Loop) drop(c Conn, err error) {
-	e := l.entry(c)
+	e := l.find(c)
 	if e == nil {
 		return
 	}

@@ -26,7 +26,7 @@ func (l *Loop) Later(c Conn, b []byte) {
 	l.keep(x, b)
 	if e.flags&dirty == 0 && !x.blocked {
 		e.flags |= dirty
-		l.dirty = append(l.dirty, c)
+		l.dirty[0] = append(l.dirty[0], c)
 	}
 }
 
@@ -44,9 +44,15 @@ func (l *Loop) uncork() {
 	c, b := l.corked, l.cork
 	l.corked, l.cork = 0, l.cork[:0]
 	l.write(c, b, false)
-	if cap(b) > readSize {
-		l.cork = nil
+}
+
+// Flushed writes what is corked and reports whether no output waits: the
+// connection can be lent then.
+func (l *Loop) Flushed(c Conn) bool {
+	if c == l.corked {
+		l.uncork()
 	}
+	return l.Pending(c) == 0
 }
 
 // Pending is how many bytes wait for the socket to take them.
@@ -68,7 +74,13 @@ func (l *Loop) write(c Conn, b []byte, shared bool) {
 		return
 	}
 	if c == l.corked {
-		l.cork = append(l.cork, b...)
+		if len(l.cork)+len(b) <= maxCork {
+			l.cork = append(l.cork, b...)
+			return
+		}
+		l.uncork() // it would be copied for nothing
+		l.write(c, b, shared)
+		l.corked = c
 		return
 	}
 	if e.extra != 0 {
@@ -157,6 +169,9 @@ func (l *Loop) flushed(c Conn, e *entry, x *extra) {
 		return
 	}
 	l.guard(c, func() { l.owners[e.owner].Drained(c, e.data) })
+	if e := l.entry(c); e != nil && e.flags&(paused|hangup) == paused|hangup {
+		l.readLater(c, e)
+	}
 }
 
 // gather is what is next to be written: the first piece, or several small

@@ -29,6 +29,13 @@ func (p *Pool) Go(f func()) bool {
 	return true
 }
 
+// Waiting is how many functions wait for a goroutine.
+func (p *Pool) Waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting)
+}
+
 func (p *Pool) work(f func()) {
 	for f != nil {
 		f()

@@ -6,9 +6,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,10 +22,15 @@ const Sockets = true
 // poller is an epoll instance. Connections are registered once, edge-triggered
 // (DESIGN.md says why), under their index and generation.
 type poller struct {
-	epoll, event int
-	asleep       atomic.Bool
-	events       [256]unix.EpollEvent
-	watched      map[uint32]func() // by descriptor: level-triggered, of generation 0
+	epoll   int
+	file    *os.File // of epoll: the scheduler waits for it, so that no thread does
+	asleep  atomic.Bool
+	events  [256]unix.EpollEvent
+	ready   syscall.RawConn
+	watched map[uint32]func() // by descriptor: level-triggered, of generation 0
+
+	mu    sync.Mutex
+	event int // an eventfd; -1 once the loop has ended
 }
 
 // NewPoller makes a loop that has sockets. Run runs it.
@@ -40,35 +48,73 @@ func NewPoller(o Options) (*Loop, error) {
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, event, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(event)}); err != nil {
 		return nil, fmt.Errorf("watch the eventfd: %w", err)
 	}
+	if err := unix.SetNonblock(epoll, true); err != nil {
+		return nil, fmt.Errorf("watch an epoll instance: %w", err)
+	}
+	p.file = os.NewFile(uintptr(epoll), "epoll")
+	if p.ready, err = p.file.SyscallConn(); err != nil {
+		return nil, fmt.Errorf("watch an epoll instance: %w", err)
+	}
 	return newLoop(o, p), nil
 }
 
 // wake has wait return.
 func (p *poller) wake() {
-	if p.asleep.CompareAndSwap(true, false) {
-		one := [8]byte{1}
-		_, _ = unix.Write(p.event, one[:]) // it can only be full, which wakes too
+	if !p.asleep.CompareAndSwap(true, false) {
+		return
 	}
+	one := [8]byte{1}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = unix.Write(p.event, one[:]) // it can only be full, which wakes too
+}
+
+func (p *poller) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.file.Close()
+	_ = unix.Close(p.event)
+	p.event = -1 // another's by now
 }
 
 // wait returns how many events there are, after d at the latest; never if
 // forever.
-func (p *poller) wait(d time.Duration, forever bool) int {
-	milliseconds := int((d + time.Millisecond - 1) / time.Millisecond)
-	if forever {
-		milliseconds = -1
+func (p *poller) wait(d time.Duration, forever bool) (n int) {
+	if n = p.poll(); n > 0 || d == 0 && !forever {
+		p.asleep.Store(false)
+		return n
 	}
-	n, err := unix.EpollWait(p.epoll, p.events[:], milliseconds)
+	deadline := time.Time{}
+	if !forever {
+		deadline = time.Now().Add(d)
+	}
+	_ = p.file.SetReadDeadline(deadline)  // it is open
+	_ = p.ready.Read(func(uintptr) bool { // a deadline is no fault
+		n = p.poll()
+		return n > 0
+	})
 	p.asleep.Store(false)
-	if err != nil { // EINTR; the others are faults of ours
-		return 0
-	}
 	return n
+}
+
+// poll returns how many events there are now.
+func (p *poller) poll() int {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epoll), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
+		switch errno {
+		case 0:
+			return int(n)
+		case unix.EINTR:
+			continue
+		}
+		return 0 // a fault of ours
+	}
 }
 
 // Run runs the loop until ctx ends; then it drops its connections.
 func (l *Loop) Run(ctx context.Context) {
 	defer context.AfterFunc(ctx, l.stop)()
+	defer close(l.done)
 	defer l.closeAll()
 	for {
 		wait, ok := l.wait()
@@ -113,12 +159,12 @@ func (l *Loop) dispatch(events, index, generation uint32) {
 	if e == nil {
 		return
 	}
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		e.flags |= hangup // also of one that is lent: it is not told again
+	}
 	if x := l.extras[e.extra]; x != nil && x.lent != nil {
 		x.lent.poke()
 		return
-	}
-	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		e.flags |= hangup
 	}
 	if events&unix.EPOLLOUT != 0 && e.extra != 0 && l.extras[e.extra].blocked {
 		l.flush(c, e)
@@ -165,7 +211,7 @@ func (l *Loop) Start(c Conn) error {
 	}
 	e.flags |= registered
 	if err := l.register(c, e, unix.EPOLL_CTL_ADD, output); err != nil {
-		l.release(c, e)
+		l.fail(c, err)
 		return fmt.Errorf("watch a connection: %w", err)
 	}
 	return nil
@@ -199,7 +245,7 @@ func (l *Loop) read(e *entry, b []byte) (n int, more bool, err error) {
 		return x.tls.read(b)
 	}
 	n, err = l.readBelow(e, b)
-	if err == (errAgain{}) {
+	if err == (errAgain{}) { //nolint:errorlint // it is ours, unwrapped
 		return 0, false, nil
 	}
 	if err != nil {
@@ -214,7 +260,7 @@ func (l *Loop) read(e *entry, b []byte) (n int, more bool, err error) {
 func (l *Loop) readBelow(e *entry, b []byte) (n int, err error) {
 	n, err = readSocket(int(e.fd), b)
 	switch {
-	case err == syscall.EAGAIN:
+	case err == syscall.EAGAIN: //nolint:errorlint // it is an errno, unwrapped
 		return 0, errAgain{}
 	case n == 0 && err == nil:
 		return 0, io.EOF
@@ -258,6 +304,6 @@ func (l *Loop) closeAll() {
 		}
 		return true
 	})
-	_ = unix.Close(l.poller.epoll)
-	_ = unix.Close(l.poller.event)
+	l.closeFailed()
+	l.poller.close()
 }

@@ -42,6 +42,16 @@ func (g Gate) leave() {
 	}
 }
 
+// Ungated has f not count among the handshakes that compute: it may wait for
+// others. Conn is tls.ClientHelloInfo's.
+func Ungated(conn net.Conn, f func()) {
+	if b, ok := conn.(*below); ok {
+		b.gate.leave()
+		defer b.gate.enter()
+	}
+	f()
+}
+
 // errAgain is a net.Error after which crypto/tls goes on.
 type errAgain struct{}
 
@@ -70,6 +80,8 @@ func (b *below) Read(p []byte) (int, error) {
 
 func (b *below) Write(p []byte) (int, error) {
 	if b.Conn != nil {
+		b.gate.leave()
+		defer b.gate.enter()
 		return b.Conn.Write(p)
 	}
 	e := b.loop.entry(b.c)

@@ -10,14 +10,16 @@ const (
 	tick  = 25 * time.Millisecond
 	slots = 2048 // of the wheel: 51 s; what is due later goes round
 	stall = time.Second
+	lazy  = 8 // ticks
 )
 
 // wheel holds the deadlines of connections in slots of a tick, as lists
 // through their entries: nothing to allocate, to sort or to collect.
 //
-// Its clock stands still while the loop does: after a second in which the loop
-// (or the whole machine) did not run, what was due is due a little later. So
-// nobody is closed for a silence that was ours.
+// Its clock stands still while the loop does: after more than a second in which
+// the loop (or the whole machine) did not run, what was due is due in a second,
+// when what came meanwhile has been read. So nobody is closed for a silence
+// that was ours.
 type wheel struct {
 	heads [slots]uint32
 	count int
@@ -27,12 +29,18 @@ type wheel struct {
 	due   []uint32  // scratch of expire
 }
 
-func (w *wheel) start(now time.Time) { w.base = now.Add(-tick) }
+func (w *wheel) start(now time.Time) { w.base = now }
 
 // after is the tick that d from now falls into, at least one ahead, as an
 // entry holds it: cut to 32 bits, and never 0.
 func (w *wheel) after(d time.Duration) uint32 {
 	return held(w.now + uint64(max(1, min((d+tick-1)/tick, 1<<30))))
+}
+
+// lazily is after, or up to lazy-1 ticks more, so that what is not pressing
+// comes in few turns.
+func (w *wheel) lazily(d time.Duration) uint32 {
+	return held((w.now + uint64(max(1, min((d+tick-1)/tick, 1<<30))) + lazy - 1) / lazy * lazy)
 }
 
 func held(t uint64) uint32 { return max(1, uint32(t)) }
@@ -86,14 +94,14 @@ func (w *wheel) next() uint64 {
 
 func (w *wheel) time(t uint64) time.Time { return w.base.Add(time.Duration(t) * tick) }
 
-// advance sets the clock and returns how late the earliest deadline is. What
-// is later than a stall moves the clock back.
+// advance sets the clock and returns how late the earliest deadline is. After a
+// stall the clock stands a second before it.
 func (w *wheel) advance(now time.Time) (late time.Duration) {
 	if w.count > 0 {
 		late = max(0, now.Sub(w.time(w.next())))
 	}
 	if late > stall {
-		w.base = w.base.Add(late - stall)
+		w.base = w.base.Add(late + stall)
 	}
 	w.now = max(w.now, uint64(max(0, now.Sub(w.base))/tick))
 	return late

@@ -40,6 +40,7 @@ var statuses = map[string]int{
 	"host-refused":        http.StatusMisdirectedRequest,
 	"bad-upgrade":         http.StatusUpgradeRequired,
 	"too-many-tickets":    http.StatusServiceUnavailable,
+	"short-of-memory":     http.StatusServiceUnavailable,
 	"too-many-sessions":   http.StatusServiceUnavailable,
 	"closing":             http.StatusServiceUnavailable,
 	"storage-failed":      http.StatusServiceUnavailable,
