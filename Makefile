@@ -31,6 +31,7 @@ $(LINT):
 lint: $(LINT) ## look for faults without running the code
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	go vet -tags integration ./...
+	GOOS=darwin go vet ./...
 	cd bench && go vet ./...
 	$(LINT) run --build-tags integration
 
@@ -48,13 +49,15 @@ gcc:
 	@command -v gcc >/dev/null || .ci/install gcc libc6-dev
 
 .PHONY: unit
-unit: gcc ## tests without servers, with the race detector
+unit: gcc ## tests without servers, with the race detector; what waits also on net/http, as where there is no epoll
 	go test -race -shuffle=on ./...
+	go test -race -shuffle=on -tags nethttp ./internal/loop ./front ./deliver/push/...
 
 .PHONY: integration
-integration: gcc ## tests with real servers and a browser
+integration: gcc node_modules ## tests with real servers, a browser and foreign clients
 	@command -v chromium >/dev/null || .ci/install chromium
 	@command -v nginx >/dev/null || .ci/install nginx
+	@/usr/bin/python3 -c 'import autobahn, websockets' 2>/dev/null || .ci/install python3-autobahn python3-websockets
 	@test -x /usr/lib/dovecot/imap -a -x /usr/lib/dovecot/lmtp || .ci/install dovecot-imapd dovecot-lmtpd
 	go test -race -shuffle=on -tags integration -run '^TestIntegration' -p 1 -timeout 15m . ./source/mailbox
 
@@ -68,3 +71,7 @@ fuzz: ## fuzz each parser of foreign bytes for 20 seconds
 .PHONY: bench
 bench: ## measure beside peers; writes bench/RESULTS.md
 	cd bench && ./run
+
+.PHONY: bench-million
+bench-million: ## hold a million connections on this machine, in many processes; some five minutes and 14 GB
+	cd bench && ./run million
