@@ -2,9 +2,15 @@ package main
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -32,7 +38,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": cmdServe, "stop": cmdStop, "get": cmdGet, "await": cmdAwait, "files": cmdFiles, "setenv": cmdSetenv, "mode": cmdMode, "spawn": cmdSpawn, "awaitget": cmdAwaitGet, "post": cmdPost,
+			"serve": cmdServe, "halt": cmdStop, "get": cmdGet, "await": cmdAwait, "files": cmdFiles, "setenv": cmdSetenv, "mode": cmdMode, "spawn": cmdSpawn, "awaitget": cmdAwaitGet, "post": cmdPost, "certificate": cmdCertificate,
 		},
 	})
 }
@@ -93,7 +99,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("PID", fmt.Sprint(cmd.Process.Pid))
 }
 
-// stop ends the server by a signal and waits until it has gone.
+// halt ends the server by a signal and waits until it has gone.
 func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
 	name := syscall.SIGTERM
 	if len(args) == 1 && args[0] == "-9" {
@@ -103,10 +109,14 @@ func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
 	_, err := fmt.Sscan(ts.Getenv("PID"), &pid)
 	ts.Check(err)
 	ts.Check(syscall.Kill(pid, name))
-	address := strings.TrimPrefix(ts.Getenv("URL"), "http://")
+	network, address := "tcp", ts.Getenv("URL")
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	address = strings.TrimPrefix(strings.TrimPrefix(address, "http://"), "https://")
 	deadline := time.Now().Add(15 * time.Second)
 	for time.Now().Before(deadline) {
-		conn, err := net.Dial("tcp", address)
+		conn, err := net.Dial(network, address)
 		if err != nil {
 			if lockFree(filepath.Join(ts.Getenv("WORK"), "data", "lock")) {
 				return
@@ -125,6 +135,20 @@ func lockFree(path string) bool {
 	}
 	defer f.Close()
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil
+}
+
+// certificate NAME CERT KEY makes a certificate for a name, and its key.
+func cmdCertificate(ts *testscript.TestScript, neg bool, args []string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: args[:1], NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	for name, block := range map[string]*pem.Block{args[1]: {Type: "CERTIFICATE", Bytes: cert}, args[2]: {Type: "PRIVATE KEY", Bytes: der}} {
+		ts.Check(os.WriteFile(ts.MkAbs(name), pem.EncodeToMemory(block), 0o600))
+	}
 }
 
 // get [-token T] STATUS PATH fetches from the server; the body becomes stdout's

@@ -59,6 +59,7 @@ func parts() []part {
 		{"cost", measureIdleCost, false},
 		{"gateway", measureGateway, false},
 		{"storm", measureStorm, false},
+		{"overload", measureOverload, false},
 		{"stop", measureStop, false},
 		{"drain", measureDrain, false},
 		{"million", measureMillion, true},
