@@ -26,6 +26,9 @@ func TestHostedAbandoned(t *testing.T) {
 		cancel()
 		front.Host(f.Loops()[0], stream, httptest.NewRecorder(), r)
 	}
+	done := make(chan struct{})
+	f.Loops()[0].Post(func() { close(done) })
+	<-done
 	await(t, "the end of all that was opened", func() bool { return int64(len(f.waiter.closed)) == opened.Load() && f.open() == 0 })
 	if opened.Load() == 0 {
 		t.Error("nothing was opened")

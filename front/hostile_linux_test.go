@@ -261,6 +261,7 @@ func TestSlowLoris(t *testing.T) {
 
 // A panic costs one connection.
 func TestPanics(t *testing.T) {
+	t.Parallel()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /panic", func(http.ResponseWriter, *http.Request) { panic("of net/http") })
 	mux.HandleFunc("GET /abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
@@ -371,6 +372,7 @@ func TestChurn(t *testing.T) {
 
 // Requests behind each other are not answered into memory without bound.
 func TestPipelineBound(t *testing.T) {
+	t.Parallel()
 	f := startStages(t)
 	conn := f.dial(t).(*net.TCPConn)
 	_ = conn.SetReadBuffer(16 << 10)

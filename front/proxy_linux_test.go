@@ -44,6 +44,7 @@ func version2(src string) string {
 }
 
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	h, setup := peers()
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	f := start(t, front.Options{Proxy: true, TrustedProxies: loopback, HeadTime: 500 * time.Millisecond}, h, setup)

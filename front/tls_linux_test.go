@@ -187,6 +187,7 @@ func TestHTTP2(t *testing.T) {
 
 // What is no TLS, or stalls within it, costs no place and ends.
 func TestTLSRefused(t *testing.T) {
+	t.Parallel()
 	f, config := startTLS(t, front.Options{HeadTime: 2 * time.Second})
 	plain := f.dial(t)
 	send(t, plain, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
