@@ -24,8 +24,10 @@ type Limits struct {
 	Connections int `yaml:"connections"`
 	// PerAddress is how many sessions one client address may have.
 	PerAddress int `yaml:"per_address"`
-	// PerUser is how many sessions one subscriber, or one API token, may have; anonymous ones have no user.
+	// PerUser is how many sessions one subscriber may have; anonymous ones have no user.
 	PerUser int `yaml:"per_user"`
+	// PerToken is how many sessions one API token may have.
+	PerToken int `yaml:"per_token"`
 	// Queue is how much may wait for a slow session before it has to catch up from the log.
 	Queue event.ByteSize `yaml:"queue"`
 	// Heartbeat is how often a session that has nothing to say says so; keep it below the proxy's idle time-out.
@@ -35,7 +37,7 @@ type Limits struct {
 // Validate refuses what no session could live with.
 func (l Limits) Validate() error {
 	switch {
-	case l.Connections < 0 || l.PerAddress < 0 || l.PerUser < 0 || l.Queue < 0:
+	case l.Connections < 0 || l.PerAddress < 0 || l.PerUser < 0 || l.PerToken < 0 || l.Queue < 0:
 		return errors.New("a limit is negative; give how many may be there, or leave the key out for its default")
 	case l.Heartbeat != 0 && l.Heartbeat < time.Second:
 		return errors.New("heartbeat is below 1s; write one like 45s")
@@ -45,7 +47,7 @@ func (l Limits) Validate() error {
 
 // DefaultLimits are what zero fields mean.
 func DefaultLimits() Limits {
-	return Limits{Connections: 18_000, PerAddress: 1000, PerUser: 100, Queue: 256 << 10, Heartbeat: 45 * time.Second}
+	return Limits{Connections: 18_000, PerAddress: 1000, PerUser: 100, PerToken: 5000, Queue: 256 << 10, Heartbeat: 45 * time.Second}
 }
 
 func (l *Limits) fill() {
@@ -53,6 +55,7 @@ func (l *Limits) fill() {
 	l.Connections = cmp.Or(l.Connections, d.Connections)
 	l.PerAddress = cmp.Or(l.PerAddress, d.PerAddress)
 	l.PerUser = cmp.Or(l.PerUser, d.PerUser)
+	l.PerToken = cmp.Or(l.PerToken, d.PerToken)
 	l.Queue = cmp.Or(l.Queue, d.Queue)
 	l.Heartbeat = cmp.Or(l.Heartbeat, d.Heartbeat)
 }

@@ -48,9 +48,9 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Sessions of one API token count like those of one user.
+// Sessions of one API token are counted too.
 func TestLimitOfAToken(t *testing.T) {
-	f := newFixture(t, push.Limits{PerUser: 1})
+	f := newFixture(t, push.Limits{PerToken: 1})
 	token := account.Token{Name: "robot", Scopes: []account.Scope{account.ScopeRead}, Created: time.Now()}
 	secret := token.NewSecret()
 	if err := f.access.Tokens.AddToken(f.ctx, token); err != nil {

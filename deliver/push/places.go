@@ -63,16 +63,16 @@ func (p *places) enter(address netip.Addr, id *account.Identity) (place, error) 
 
 // takeUser counts a session for its user, or for its API token.
 func (p *places) takeUser(id *account.Identity) (uint32, error) {
-	kind, name := byte('u'), id.User
+	kind, name, most, limit := byte('u'), id.User, p.limits.PerUser, "limits.per_user"
 	if name == "" {
-		kind, name = 't', id.Name
+		kind, name, most, limit = 't', id.Name, p.limits.PerToken, "limits.per_token"
 	}
 	if name == "" {
 		return 0, nil
 	}
-	i, ok := p.take(kind, []byte(name), p.limits.PerUser)
+	i, ok := p.take(kind, []byte(name), most)
 	if !ok {
-		return 0, errFull{"limits.per_user"}
+		return 0, errFull{limit}
 	}
 	return i, nil
 }
