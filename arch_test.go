@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 	"internal/listen":        {},
 	"internal/index":         {"internal/slab"},
 	"internal/loop":          {"internal/slab"},
+	"internal/memory":        {},
 	"internal/problem":       {},
 	"internal/safedial":      {},
 	"internal/slab":          {},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chappe/chappe/account"
 	chappejs "github.com/chappe/chappe/client" // client is what publish and tail use
+	"github.com/chappe/chappe/front"
 	"github.com/chappe/chappe/internal/problem"
 )
 
@@ -77,6 +78,7 @@ func headers(next http.Handler) http.Handler {
 // waitOnLoop has the front handle what waits; the same paths stand in routes,
 // for HTTP/2 and for systems where the front has no sockets.
 func (srv *server) waitOnLoop() {
+	srv.front.Prepare(prepared)
 	srv.front.Handle("/v1/stream", srv.hub.ServeStream)
 	srv.front.Handle("/v1/poll", srv.hub.ServePoll)
 	srv.front.Handle("/v1/ws", srv.hub.ServeWebSocket)
@@ -140,6 +142,16 @@ func (srv *server) adminOnly(next http.Handler) http.Handler {
 		}
 	})
 }
+
+// alive is the answer of /healthz, which probes and balancers ask for often.
+var alive = front.Answer{
+	Head: []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nContent-Length: 3\r\n" +
+		"X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"),
+	Body: []byte("ok\n"),
+}
+
+// prepared are the answers that need no making.
+func prepared(x *front.Exchange) (front.Answer, bool) { return alive, string(x.Path()) == "/healthz" }
 
 // healthz says that the process answers.
 func (srv *server) healthz(w http.ResponseWriter, _ *http.Request) { answerOK(w) }

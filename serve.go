@@ -23,6 +23,7 @@ import (
 	"github.com/chappe/chappe/deliver/push/centrifuge"
 	"github.com/chappe/chappe/front"
 	"github.com/chappe/chappe/internal/listen"
+	"github.com/chappe/chappe/internal/memory"
 	"github.com/chappe/chappe/internal/safedial"
 	"github.com/chappe/chappe/source"
 	"github.com/chappe/chappe/store"
@@ -236,7 +237,7 @@ func (srv *server) run(ctx context.Context, listener net.Listener, p program) er
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	srv.startWatches(watching)
-	go srv.watchMemory(watching) // ends with it
+	go memory.Watch(watching, func(share float64) { srv.hub.Relieve(share, srv.bus.Shed) }) // ends with it
 	srv.ready.Store(true)
 	srv.greet(p, listener)
 

@@ -110,10 +110,14 @@ func New(ctx context.Context, log Log, o Options) (*Bus, error) {
 	return b, nil
 }
 
-// Follow hands every later group to f, too.
+// Follow hands every later group to f, too: all that is past the head which f
+// is told first, if it wants to know.
 func (b *Bus) Follow(f Follower) {
 	b.handing.Lock()
 	defer b.handing.Unlock()
+	if s, ok := f.(interface{ Following(head event.Cursor) }); ok {
+		s.Following(b.log.Head())
+	}
 	b.followers = append(b.followers, f)
 }
 

@@ -117,6 +117,7 @@ func (sd *side) answerPrepared(c loop.Conn, data uint32, r *head.Request) bool {
 	sd.server.metrics.requests[byPrepared].Inc()
 	sd.loop.Cork(c)
 	sd.loop.Write(c, a.Head)
+	sd.loop.Write(c, append(append(sd.out[:0], sd.dateLine()...), "\r\n"...))
 	sd.loop.WriteShared(c, a.Body)
 	return true
 }

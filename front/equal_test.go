@@ -66,7 +66,7 @@ func mixed(f *fixture) {
 			return front.Answer{}, false
 		}
 		body := answerOf(path)
-		return front.Answer{Head: []byte("HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"), Body: body}, true
+		return front.Answer{Head: []byte("HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n"), Body: body}, true
 	})
 	f.Handle("/now", func(x *front.Exchange) { x.Answer(http.StatusOK, nil, answerOf("/now")) })
 	later := func(text string) front.Waiting {

@@ -36,7 +36,7 @@ type Options struct {
 // Answer is prepared: what is written, with keep-alive, for a GET. Its bytes
 // do not change any more.
 type Answer struct {
-	Head []byte // from the status line to the empty line, that included
+	Head []byte // from the status line to the last field, Date left out
 	Body []byte
 }
 

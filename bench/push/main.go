@@ -80,7 +80,7 @@ func command(ctx context.Context) error {
 	flag.IntVar(&r.rounds, "rounds", 1, "turns of each server; medians are told")
 	flag.IntVar(&r.broadcasts, "broadcasts", 20, "messages to all")
 	flag.IntVar(&r.events, "events", 2000, "events published one at a time")
-	flag.DurationVar(&r.idle, "idle", 95*time.Second, "how long the cost of idle sessions is measured")
+	flag.DurationVar(&r.idle, "idle", 180*time.Second, "how long the cost of idle sessions is measured")
 	flag.DurationVar(&r.heartbeat, "heartbeat", 45*time.Second, "limits.heartbeat of ours")
 	flag.DurationVar(&r.stopped, "stopped", time.Minute, "how long the server is stopped")
 	flag.DurationVar(&r.gateway, "gateway", 10*time.Second, "how long each server answers plain requests")

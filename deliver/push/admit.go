@@ -32,37 +32,58 @@ type subscription struct {
 // anonymous is the identity of whoever shows no credential.
 var anonymous account.Identity
 
-// admit finds out who asks, checks what for and takes a place, then calls
-// enter; or refuse. What may block is done elsewhere.
-func (sh *shard) admit(x *front.Exchange, origin func(*http.Request) error, enter func(*front.Exchange, *subscription), refuse func(*front.Exchange, error)) {
+// door is one way in: who may come from where, and what becomes of them.
+type door struct {
+	origin func(*http.Request) error
+	enter  func(*front.Exchange, *subscription)
+	refuse func(*front.Exchange, error)
+}
+
+// doors of a shard, made once: a method value is an allocation.
+type doors struct{ stream, poll, webSocket door }
+
+func (sh *shard) openDoors() {
+	origins := func() account.Origins { return sh.hub.access.Origins }
+	stream := func(r *http.Request) error { return origins().CheckStream(r) }
+	webSocket := func(r *http.Request) error { return origins().CheckWebSocket(r) }
+	sh.doors = doors{
+		stream:    door{stream, sh.openStream, sh.refuseStream},
+		poll:      door{stream, sh.openPoll, sh.answerProblem},
+		webSocket: door{webSocket, sh.openWebSocket, sh.refuseWebSocket},
+	}
+}
+
+// admit finds out who asks, checks what for and takes a place, then has them
+// enter or be refused. What may block is done elsewhere.
+func (sh *shard) admit(x *front.Exchange, d *door) {
 	if id := sh.quick(x); id != nil {
-		sh.let(x, id, nil, enter, refuse)
+		sh.let(x, d, id, nil)
 		return
 	}
 	r, err := x.Request()
 	if err == nil {
-		err = origin(r)
+		err = d.origin(r)
 	}
 	var held *front.Exchange
 	if err == nil {
 		held, err = x.Hold()
 	}
 	if err != nil {
-		refuse(x, err)
+		d.refuse(x, err)
 		return
 	}
 	identify := func() {
 		id, done, err := sh.hub.access.IdentifyStream(r)
 		sh.loop.Post(func() {
 			if err != nil {
-				refuse(held, err)
+				d.refuse(held, err)
 				return
 			}
-			sh.let(held, id, done, enter, refuse)
+			sh.let(held, d, id, done)
 		})
 	}
 	if !sh.hub.pool.Go(identify) {
-		refuse(held, errFull{"the work that waits"})
+		d.refuse(held, errFull{"the work that waits"})
 	}
 }
 
@@ -94,7 +115,7 @@ func (sh *shard) quick(x *front.Exchange) *account.Identity {
 }
 
 // let takes in a request of somebody known.
-func (sh *shard) let(x *front.Exchange, id *account.Identity, done func(), enter func(*front.Exchange, *subscription), refuse func(*front.Exchange, error)) {
+func (sh *shard) let(x *front.Exchange, d *door, id *account.Identity, done func()) {
 	sub := &sh.sub
 	*sub = subscription{identity: id, patterns: sub.patterns[:0], done: done}
 	err := sh.parse(x, sub)
@@ -105,10 +126,10 @@ func (sh *shard) let(x *front.Exchange, id *account.Identity, done func(), enter
 		if done != nil {
 			done()
 		}
-		refuse(x, err)
+		d.refuse(x, err)
 		return
 	}
-	enter(x, sub)
+	d.enter(x, sub)
 }
 
 // giveBack undoes what let did, for a request that is refused after all.

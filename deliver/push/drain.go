@@ -15,6 +15,7 @@ const (
 // Drain tells every session to come back elsewhere, or later, at a pace that
 // whoever takes them in can keep up with, and waits for them to end.
 func (h *Hub) Drain(ctx context.Context) {
+	h.draining.Store(true)
 	emptied := h.places.close()
 	share := max(1, drainRate*int(drainStep/time.Millisecond)/1000/len(h.shards))
 	ticker := time.NewTicker(drainStep)
@@ -42,7 +43,7 @@ func (h *Hub) DrainTime() time.Duration {
 // while the server drains, until that is over.
 func (h *Hub) retryIn() time.Duration {
 	d := h.spread.Pick()
-	if h.places.closed() {
+	if h.draining.Load() {
 		d += h.DrainTime()
 	}
 	return d

@@ -90,6 +90,7 @@ type Hub struct {
 	waiters waitlist.List // of long-polls
 	spread  *backoff.Spread
 
+	draining  atomic.Bool
 	helloHead []byte
 	hosted    atomic.Uint32 // sessions that net/http brought
 
@@ -121,6 +122,13 @@ func New(reader event.Reader, access *account.Access, o Options) *Hub {
 		h.shards = append(h.shards, newShard(h, l))
 	}
 	return h
+}
+
+// Following is told by the bus from where on Committed will be called.
+func (h *Hub) Following(head event.Cursor) {
+	for _, sh := range h.shards {
+		sh.loop.Post(func() { sh.handed = max(sh.handed, head.Seq) })
+	}
 }
 
 // Committed implements bus.Follower. When a shard has groups enough to do, it

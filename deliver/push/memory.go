@@ -1,9 +1,11 @@
 package push
 
 import (
+	"runtime/debug"
 	"slices"
 
 	"github.com/chappe/chappe/internal/loop"
+	"github.com/chappe/chappe/internal/problem"
 )
 
 // Steps of memory, as shares of what the process may use.
@@ -13,20 +15,16 @@ const (
 	cutAbove    = 0.95 // those are cut for whom most is kept
 )
 
-// errMemory refuses a session, or ends one, when memory runs out.
-type errMemory struct{}
-
-func (errMemory) Error() string {
-	return "the server is short of memory (GOMEMLIMIT); come back later"
-}
-func (errMemory) Code() string { return "short-of-memory" }
+// errMemory refuses a session when memory runs out.
+var errMemory = problem.New("short-of-memory", "The server is short of memory (GOMEMLIMIT); come back later.")
 
 // Relieve takes the step that a share of used memory asks for. Shed drops
-// what can be had again. It is to be called each second or so.
+// what can be had again.
 func (h *Hub) Relieve(share float64, shed func()) {
 	h.places.refuse(share >= refuseAbove)
 	if share >= shedAbove {
 		shed()
+		debug.FreeOSMemory()
 	}
 	if share < cutAbove {
 		return

@@ -16,9 +16,8 @@ type places struct {
 
 	mu       sync.Mutex
 	taken    int
-	holders  index.Names[int32] // sessions by address and by user
-	key      []byte             // scratch
-	refusing bool               // memory is short
+	holders  index.Counts // of sessions: addresses, users and API tokens
+	refusing bool         // memory is short
 	draining bool
 	emptied  chan struct{} // closed when draining and the last has left
 }
@@ -42,19 +41,19 @@ func (p *places) enter(address netip.Addr, id *account.Identity) (place, error) 
 		return place{}, event.ErrClosed
 	}
 	if p.refusing {
-		return place{}, errMemory{}
+		return place{}, errMemory
 	}
 	if p.taken >= p.limits.Connections {
 		return place{}, errFull{"limits.connections"}
 	}
 	raw := address.As16()
-	byAddress, ok := p.take('a', raw[:], p.limits.PerAddress)
+	byAddress, ok := p.holders.Take('a', unsafe.String(&raw[0], len(raw)), p.limits.PerAddress)
 	if !ok {
 		return place{}, errFull{"limits.per_address"}
 	}
 	byUser, err := p.takeUser(id)
 	if err != nil {
-		p.give(byAddress)
+		p.holders.Give(byAddress)
 		return place{}, err
 	}
 	p.taken++
@@ -70,7 +69,7 @@ func (p *places) takeUser(id *account.Identity) (uint32, error) {
 	if name == "" {
 		return 0, nil
 	}
-	i, ok := p.take(kind, []byte(name), most)
+	i, ok := p.holders.Take(kind, name, most)
 	if !ok {
 		return 0, errFull{limit}
 	}
@@ -87,33 +86,12 @@ func (p *places) enterUser(held *place, id *account.Identity) (err error) {
 	return err
 }
 
-func (p *places) take(kind byte, who []byte, limit int) (uint32, bool) {
-	p.key = append(append(p.key[:0], kind), who...)
-	i := p.holders.Add(unsafe.String(unsafe.SliceData(p.key), len(p.key)))
-	count := p.holders.At(i)
-	if int(*count) >= limit {
-		return 0, false
-	}
-	*count++
-	return i, true
-}
-
-func (p *places) give(i uint32) {
-	if i == 0 {
-		return
-	}
-	count := p.holders.At(i)
-	if *count--; *count <= 0 {
-		p.holders.Remove(i)
-	}
-}
-
 // leave gives a place back.
 func (p *places) leave(held place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.give(held.address)
-	p.give(held.user)
+	p.holders.Give(held.address)
+	p.holders.Give(held.user)
 	if p.taken--; p.taken == 0 && p.draining {
 		close(p.emptied)
 	}
@@ -137,13 +115,6 @@ func (p *places) refuse(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refusing = on
-}
-
-// closed reports whether close was called.
-func (p *places) closed() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.draining
 }
 
 // open is how many sessions there are.

@@ -37,7 +37,7 @@ type poll struct {
 // ETag; a client that sends it back in If-None-Match gets 304 when nothing came.
 func (h *Hub) ServePoll(x *front.Exchange) {
 	sh := h.shardOf(x.Loop())
-	sh.admit(x, h.access.Origins.CheckStream, sh.openPoll, sh.answerProblem)
+	sh.admit(x, &sh.doors.poll)
 }
 
 func (sh *shard) openPoll(x *front.Exchange, sub *subscription) {

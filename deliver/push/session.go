@@ -101,7 +101,7 @@ var heartbeatJSON = control{Control: "heartbeat"}.json()
 const (
 	messageRate  = 20 // a second, after a burst
 	messageBurst = 50
-	clientBurst  = 200 // of client protocols, whose programs subscribe one by one
+	clientBurst  = 200              // of client protocols, whose programs subscribe one by one
 	messageTime  = 10 * time.Second // for a message to be whole
 )
 

@@ -30,6 +30,7 @@ type shard struct {
 	hub      *Hub
 	loop     *loop.Loop
 	owner    loop.OwnerID
+	doors    doors
 	sessions slab.Slab[session]
 	extras   slab.Slab[extra]
 	readers  slab.Slab[reader]
@@ -50,6 +51,7 @@ type shard struct {
 
 func newShard(h *Hub, l *loop.Loop) *shard {
 	sh := &shard{hub: h, loop: l, demands: map[event.Topic]*demand{}, backlog: make(chan struct{}, maxBacklog)}
+	sh.openDoors()
 	sh.owner = l.Register(sh)
 	return sh
 }
@@ -158,7 +160,7 @@ func (sh *shard) follow(id uint32, s *session, sub *subscription) {
 	}
 	// Who asks for what comes from now on need not read: all that is past
 	// the head is yet to be handed out, unless some of it was meanwhile. A
-	// shard that was handed nothing yet does not know that it will be.
+	// shard that knows of none handed out does not know that it will be.
 	if sub.after == head && sh.handed != 0 && sh.handed <= head.Seq {
 		rd.flags |= live
 	}

@@ -17,7 +17,7 @@ const eventStream = "text/event-stream"
 // "control".
 func (h *Hub) ServeStream(x *front.Exchange) {
 	sh := h.shardOf(x.Loop())
-	sh.admit(x, h.access.Origins.CheckStream, sh.openStream, sh.refuseStream)
+	sh.admit(x, &sh.doors.stream)
 }
 
 func (sh *shard) openStream(x *front.Exchange, sub *subscription) {

@@ -29,7 +29,7 @@ func (h *Hub) ServeWebSocket(x *front.Exchange) {
 		sh.refuseUpgrade(x, status, reason)
 		return
 	}
-	sh.admit(x, h.access.Origins.CheckWebSocket, sh.openWebSocket, sh.refuseWebSocket)
+	sh.admit(x, &sh.doors.webSocket)
 }
 
 func (sh *shard) refuseUpgrade(x *front.Exchange, status int, reason string) {

@@ -1,4 +1,5 @@
-package main
+// Package memory tells how near the process is to the memory it may use.
+package memory
 
 import (
 	"context"
@@ -8,9 +9,10 @@ import (
 	"time"
 )
 
-// watchMemory has the server shed load before it reaches GOMEMLIMIT, where
-// there is one: past it the collector would take the processor for itself.
-func (srv *server) watchMemory(ctx context.Context) {
+// Watch tells each second, until ctx ends, what share of GOMEMLIMIT is used:
+// past it the collector would take the processor for itself. Without a limit
+// it returns at once.
+func Watch(ctx context.Context, tell func(share float64)) {
 	limit := debug.SetMemoryLimit(-1) // only asks
 	if limit == math.MaxInt64 {
 		return
@@ -22,16 +24,13 @@ func (srv *server) watchMemory(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			srv.hub.Relieve(float64(memoryUsed())/float64(limit), func() {
-				srv.bus.Shed()
-				debug.FreeOSMemory()
-			})
+			tell(float64(used()) / float64(limit))
 		}
 	}
 }
 
-// memoryUsed is what GOMEMLIMIT counts, in bytes.
-func memoryUsed() uint64 {
+// used is what GOMEMLIMIT counts, in bytes.
+func used() uint64 {
 	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(samples)
 	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
