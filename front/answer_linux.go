@@ -75,12 +75,12 @@ func (sd *side) stream(x *Exchange, contentType string, owner loop.OwnerID, data
 }
 
 // upgrade answers a WebSocket handshake (RFC 6455 §4.2.2).
-func (sd *side) upgrade(x *Exchange, accept []byte, extension string, owner loop.OwnerID, data uint32) loop.Conn {
+func (sd *side) upgrade(x *Exchange, extension string, owner loop.OwnerID, data uint32) loop.Conn {
 	if x.alive() == 0 {
 		return 0
 	}
 	b := append(sd.out[:0], "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
-	b = append(append(b, accept...), "\r\n"...)
+	b = append(x.appendAccept(b), "\r\n"...)
 	if extension != "" {
 		b = append(append(append(b, "Sec-WebSocket-Extensions: "...), extension...), "\r\n"...)
 	}

@@ -173,17 +173,21 @@ func (x *Exchange) Stream(contentType string, owner loop.OwnerID, data uint32) l
 // owner; extension is the answer to Sec-WebSocket-Extensions, if any. It
 // returns 0 if the client has gone. CheckUpgrade is to be called before.
 func (x *Exchange) Upgrade(extension string, owner loop.OwnerID, data uint32) loop.Conn {
-	key := x.Header("sec-websocket-key")
-	var accept [28]byte
-	answer := ws.AcceptKey(accept[:0], unsafe.Slice(unsafe.StringData(key), len(key)))
 	if x.side != nil {
-		return x.side.upgrade(x, answer, extension, owner, data)
+		return x.side.upgrade(x, extension, owner, data)
 	}
 	c, p := x.open(owner, data)
 	if c != 0 {
-		x.settle(func(h *hosted) { h.upgrade(string(answer), extension, p) })
+		accept := string(x.appendAccept(nil))
+		x.settle(func(h *hosted) { h.upgrade(accept, extension, p) })
 	}
 	return c
+}
+
+// appendAccept appends the Sec-WebSocket-Accept to the request's key.
+func (x *Exchange) appendAccept(b []byte) []byte {
+	key := x.Header("sec-websocket-key")
+	return ws.AcceptKey(b, unsafe.Slice(unsafe.StringData(key), len(key)))
 }
 
 // open makes a pipe to net/http.

@@ -19,4 +19,4 @@ func (*side) answer(*Exchange, int, http.Header, []byte)   {}
 
 func (*side) stream(*Exchange, string, loop.OwnerID, uint32) loop.Conn { return 0 }
 
-func (*side) upgrade(*Exchange, []byte, string, loop.OwnerID, uint32) loop.Conn { return 0 }
+func (*side) upgrade(*Exchange, string, loop.OwnerID, uint32) loop.Conn { return 0 }

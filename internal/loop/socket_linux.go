@@ -27,7 +27,9 @@ type poller struct {
 	asleep  atomic.Bool
 	events  [256]unix.EpollEvent
 	ready   syscall.RawConn
-	watched map[uint32]func() // by descriptor: level-triggered, of generation 0
+	look    func(uintptr) bool // polls; made once
+	came    int                // events, as look saw
+	watched map[uint32]func()  // by descriptor: level-triggered, of generation 0
 
 	mu    sync.Mutex
 	event int // an eventfd; -1 once the loop has ended
@@ -54,6 +56,10 @@ func NewPoller(o Options) (*Loop, error) {
 	p.file = os.NewFile(uintptr(epoll), "epoll")
 	if p.ready, err = p.file.SyscallConn(); err != nil {
 		return nil, fmt.Errorf("watch an epoll instance: %w", err)
+	}
+	p.look = func(uintptr) bool {
+		p.came = p.poll()
+		return p.came > 0
 	}
 	return newLoop(o, p), nil
 }
@@ -88,13 +94,11 @@ func (p *poller) wait(d time.Duration, forever bool) (n int) {
 	if !forever {
 		deadline = time.Now().Add(d)
 	}
-	_ = p.file.SetReadDeadline(deadline)  // it is open
-	_ = p.ready.Read(func(uintptr) bool { // a deadline is no fault
-		n = p.poll()
-		return n > 0
-	})
+	p.came = 0
+	_ = p.file.SetReadDeadline(deadline) // it is open
+	_ = p.ready.Read(p.look)             // a deadline is no fault
 	p.asleep.Store(false)
-	return n
+	return p.came
 }
 
 // poll returns how many events there are now.
