@@ -1,6 +1,7 @@
 package waitlist_test
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,10 +20,15 @@ func TestList(t *testing.T) {
 			Name string
 			At   time.Duration
 		}
+		var mu sync.Mutex
 		var left []leaving
 		began := time.Now()
 		enter := func(key, name string) (done func()) {
-			return l.Enter(key, func() { left = append(left, leaving{name, time.Since(began)}) })
+			return l.Enter(key, func() {
+				mu.Lock()
+				defer mu.Unlock()
+				left = append(left, leaving{name, time.Since(began)})
+			})
 		}
 		enter("a", "first")()
 		enter("b", "other")
@@ -34,6 +40,8 @@ func TestList(t *testing.T) {
 		time.Sleep(time.Minute)
 		enter("a", "fifth") // the third a minute
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		want := []leaving{{"second", 5 * time.Second}, {"third", 62 * time.Second}}
 		if diff := cmp.Diff(want, left); diff != "" {
 			t.Errorf("who left (-want +got):\n%s", diff)
