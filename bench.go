@@ -175,12 +175,7 @@ func bearer(token string) string { return "Authorization: Bearer " + token + "\r
 // the sessions of one token are counted together, and soon too many. Where
 // only the application can sign, they share the token after all.
 func (b *load) sign(ctx context.Context) error {
-	s, db, err := b.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	verifier, err := newVerifier(ctx, s, db)
+	s, verifier, err := b.verifier(ctx)
 	if err != nil {
 		return err
 	}

@@ -40,12 +40,7 @@ func subscriberToken(ctx context.Context, p program, args []string) error {
 	if err != nil {
 		return usageError{err.Error()}
 	}
-	s, db, err := f.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	verifier, err := newVerifier(ctx, s, db)
+	_, verifier, err := f.verifier(ctx)
 	if err != nil {
 		return err
 	}
@@ -91,4 +86,16 @@ func apiToken(ctx context.Context, p program, args []string) error {
 	}
 	_, err = fmt.Fprintln(p.stdout, secret)
 	return err
+}
+
+// verifier is what signs subscriber tokens with the configuration that the
+// flags name.
+func (f *flags) verifier(ctx context.Context) (*settings, *account.Verifier, error) {
+	s, db, err := f.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer db.Close()
+	v, err := newVerifier(ctx, s, db)
+	return s, v, err
 }
