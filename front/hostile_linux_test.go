@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -313,10 +312,7 @@ func descriptors(t *testing.T) int {
 
 // Connections that come and go, in all ways, leave nothing behind.
 func TestChurn(t *testing.T) {
-	total := 20_000
-	if n, err := strconv.Atoi(os.Getenv("CHAPPE_CHURN")); err == nil {
-		total = n
-	}
+	const total = 100_000
 	f := startStages(t)
 	texts := []string{"", "GET /now HTTP/1.1\r\nHost: h\r\n\r\n", "GET /nethttp HTTP/1.1\r\nHost: h\r\n\r\n", "GET /held HTTP/1.1\r\nHost: h\r\n\r\n",
 		"GET /quiet HTTP/1.1\r\nHost: h\r\n\r\n", "GET /now HT", "nonsense\r\n\r\n", "GET /block HTTP/1.1\r\nHost: h\r\n\r\n"}
