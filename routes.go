@@ -151,7 +151,9 @@ var alive = front.Answer{
 }
 
 // prepared are the answers that need no making.
-func prepared(x *front.Exchange) (front.Answer, bool) { return alive, string(x.Path()) == "/healthz" }
+func prepared(x *front.Exchange) (front.Answer, bool) {
+	return alive, x.KnownHost() && string(x.Path()) == "/healthz"
+}
 
 // healthz says that the process answers.
 func (srv *server) healthz(w http.ResponseWriter, _ *http.Request) { answerOK(w) }

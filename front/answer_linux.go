@@ -106,20 +106,24 @@ func (sd *side) give(x *Exchange, b []byte, owner loop.OwnerID, data uint32) loo
 	return x.conn
 }
 
-// answerPrepared writes an answer that needs no making.
-func (sd *side) answerPrepared(c loop.Conn, data uint32, r *head.Request) bool {
-	x := &sd.exchange
-	*x = Exchange{loop: sd.loop, side: sd, conn: c, data: data, head: r}
+// answerPrepared writes an answer that needs no making, if there is one.
+func (sd *side) answerPrepared(x *Exchange) {
 	a, ok := sd.server.prepared(x)
-	if !ok || !r.KeepAlive || r.Minor == 0 {
-		return false
+	if !ok {
+		return
 	}
+	c := x.conn
 	sd.server.metrics.requests[byPrepared].Inc()
 	sd.loop.Cork(c)
 	sd.loop.Write(c, a.Head)
-	sd.loop.Write(c, append(append(sd.out[:0], sd.dateLine()...), "\r\n"...))
+	b := append(sd.out[:0], a.Lines...)
+	if !a.Dated {
+		b = append(b, sd.dateLine()...)
+	}
+	sd.out = append(b, "\r\n"...)
+	sd.loop.Write(c, sd.out)
 	sd.loop.WriteShared(c, a.Body)
-	return true
+	x.done = answered
 }
 
 // refuse answers what is no request.

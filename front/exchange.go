@@ -33,6 +33,7 @@ type Exchange struct {
 	head      *head.Request // until Hold; then request has it all
 	rest      []byte        // came after this request
 	keepAlive bool
+	knownHost bool
 	proxied   bool // peer is what a PROXY header said
 	done      done
 
@@ -46,9 +47,10 @@ type Exchange struct {
 type done uint8
 
 const (
-	waits    done = iota // held, or given away until it is answered
-	answered             // the connection goes on
-	given                // to its new owner, for good
+	untouched done = iota
+	waits          // held, or given away until it is answered
+	answered       // the connection goes on
+	given          // to its new owner, for good
 	ended
 )
 
@@ -57,7 +59,46 @@ func (x *Exchange) Loop() *loop.Loop { return x.loop }
 
 // Peer is the address of the other side, by its PROXY header if it is trusted
 // to send one; invalid on a Unix socket.
-func (x *Exchange) Peer() netip.Addr { return x.peer }
+func (x *Exchange) Peer() netip.Addr {
+	if !x.peer.IsValid() && x.head != nil {
+		x.peer = x.side.peer(x.conn, x.data)
+	}
+	return x.peer
+}
+
+// Host is the request's, as it was sent; KnownHost tells whether it is one of
+// ours. It is valid until Hold or the end of the call.
+func (x *Exchange) Host() string {
+	if x.head != nil {
+		return unsafe.String(unsafe.SliceData(x.head.Host), len(x.head.Host))
+	}
+	return x.request.Host
+}
+
+// KnownHost reports whether the Host is one of ours. Only what is Prepared
+// sees others.
+func (x *Exchange) KnownHost() bool { return x.knownHost || x.head == nil }
+
+// Secure reports whether the connection is our own TLS.
+func (x *Exchange) Secure() bool {
+	if x.head != nil {
+		return x.side.encrypted(x.conn)
+	}
+	return x.request.TLS != nil
+}
+
+// Target is the path and query as they were sent, with the prefix; empty if
+// the target has another form (RFC 9112 §3.2.1). It is valid until Hold or the
+// end of the call.
+func (x *Exchange) Target() string {
+	if x.head == nil {
+		return x.request.RequestURI
+	}
+	if t := x.head.Target; t[0] == '/' {
+		return unsafe.String(unsafe.SliceData(t), len(t))
+	}
+	return ""
+}
 
 // Path is the target's path as it was sent, not decoded, and without the
 // prefix. It is valid until Hold or the end of the call.
@@ -122,7 +163,7 @@ func (x *Exchange) Hold() (*Exchange, error) {
 	if _, err := x.Request(); err != nil {
 		return nil, err
 	}
-	held := &Exchange{loop: x.loop, peer: x.peer, request: x.request, body: bytes.Clone(x.body), side: x.side, conn: x.conn}
+	held := &Exchange{loop: x.loop, peer: x.Peer(), request: x.request, body: bytes.Clone(x.body), side: x.side, conn: x.conn}
 	x.side.hold(held, x)
 	return held, nil
 }

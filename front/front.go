@@ -33,16 +33,17 @@ type Options struct {
 	Metrics        prometheus.Registerer             // may be nil
 }
 
-// Answer is prepared: what is written, with keep-alive, for a GET. Its bytes
-// do not change any more.
+// Answer is prepared: what is written, with keep-alive, for a GET.
 type Answer struct {
-	Head []byte // from the status line to the last field, Date left out
-	Body []byte
+	Head  []byte // from the status line to the last field; it does not change any more
+	Lines []byte // further fields; used within the call
+	Body  []byte // does not change any more
+	Dated bool   // the Head has a Date of its own
 }
 
-// Prepared finds the answer to a GET by its path and query as they were sent,
-// or says that there is none. It is called on a loop: it must not block, nor
-// keep what it is given.
+// Prepared finds the answer to a GET, or says that there is none; then net/http
+// has the request, unless it was put on Hold. It is called on a loop, whatever
+// the Host: it must not block, nor keep what it is given.
 type Prepared func(x *Exchange) (Answer, bool)
 
 func (o *Options) fill() {

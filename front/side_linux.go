@@ -31,8 +31,9 @@ type side struct {
 	out       []byte // scratch of answers
 	date      []byte // the Date line, of this second
 	dated     int64
-	host      []byte // the last that was known
-	closing   bool   // each answer is its connection's last
+	host      []byte // the last that came
+	hostKnown bool
+	closing   bool // each answer is its connection's last
 }
 
 // state is what a connection of the side has only when it is not simply idle.
@@ -194,12 +195,16 @@ func (sd *side) free(data uint32) {
 func (sd *side) route(c loop.Conn, data uint32, r *head.Request, b []byte) (n int, on bool) {
 	path := sd.path(r)
 	switch {
-	case string(r.Method) == http.MethodGet && r.Length == 0 && sd.knownHost(r.Host):
-		if w := sd.server.waiting[string(path)]; w != nil {
+	case string(r.Method) == http.MethodGet && r.Length == 0:
+		if w := sd.server.waiting[string(path)]; w != nil && sd.knownHost(r.Host) {
 			return sd.handle(c, data, w, nil, b, r.Size)
 		}
-		if sd.server.prepared != nil && !sd.closing && sd.answerPrepared(c, data, r) {
-			return r.Size, true
+		if sd.server.prepared != nil && sd.keepsAlive() {
+			x := &sd.exchange
+			*x = Exchange{loop: sd.loop, side: sd, conn: c, data: data, head: r, keepAlive: true, knownHost: sd.knownHost(r.Host), rest: b[r.Size:]}
+			if sd.answerPrepared(x); x.done != untouched {
+				return r.Size, x.done == answered
+			}
 		}
 	case string(r.Method) == http.MethodPost && !r.Expect && sd.knownHost(r.Host):
 		if w := sd.server.waiting["POST "+string(path)]; w != nil && r.Length >= 0 && r.Length <= maxBody {
@@ -225,15 +230,15 @@ func (sd *side) path(r *head.Request) []byte {
 }
 
 func (sd *side) knownHost(host []byte) bool {
-	if len(sd.host) > 0 && bytes.Equal(host, sd.host) {
-		return true
+	if len(sd.host) == 0 || !bytes.Equal(host, sd.host) {
+		known := sd.server.options.KnownHost
+		sd.hostKnown = known == nil || known(string(host))
+		sd.host = append(sd.host[:0], host...)
 	}
-	if known := sd.server.options.KnownHost; known != nil && !known(string(host)) {
-		return false
-	}
-	sd.host = append(sd.host[:0], host...)
-	return true
+	return sd.hostKnown
 }
+
+func (sd *side) encrypted(c loop.Conn) bool { return sd.loop.TLS(c) != nil }
 
 // handle has an exchange handled on the loop.
 func (sd *side) handle(c loop.Conn, data uint32, w Waiting, body, b []byte, size int) (n int, on bool) {

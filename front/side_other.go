@@ -4,6 +4,7 @@ package front
 
 import (
 	"net/http"
+	"net/netip"
 
 	"github.com/chappe/chappe/internal/head"
 	"github.com/chappe/chappe/internal/loop"
@@ -13,6 +14,8 @@ import (
 type side struct{}
 
 func (*side) httpRequest(*Exchange) (*http.Request, error) { return nil, http.ErrNotSupported }
+func (*side) peer(loop.Conn, uint32) netip.Addr            { return netip.Addr{} }
+func (*side) encrypted(loop.Conn) bool                     { return false }
 func (*side) path(*head.Request) []byte                    { return nil }
 func (*side) hold(_, _ *Exchange)                          {}
 func (*side) answer(*Exchange, int, http.Header, []byte)   {}
