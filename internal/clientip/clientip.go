@@ -23,7 +23,7 @@ func From(r *http.Request, trusted []netip.Prefix) netip.Addr {
 // commas. A peer that is not valid is that of a Unix socket.
 func Of(peer netip.Addr, forwarded string, trusted []netip.Prefix) netip.Addr {
 	addr := peer.Unmap()
-	if forwarded == "" || !contains(trusted, addr) {
+	if forwarded == "" || !Trusted(addr, trusted) {
 		return addr
 	}
 	hops := strings.Split(forwarded, ",")
@@ -32,15 +32,17 @@ func Of(peer netip.Addr, forwarded string, trusted []netip.Prefix) netip.Addr {
 		if err != nil {
 			return addr
 		}
-		if addr = hop.Unmap(); !contains(trusted, addr) {
+		if addr = hop.Unmap(); !Trusted(addr, trusted) {
 			return addr
 		}
 	}
 	return addr
 }
 
-func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
-	for _, p := range prefixes {
+// Trusted reports whether the address is of a proxy that may say who the client is.
+func Trusted(addr netip.Addr, trusted []netip.Prefix) bool {
+	addr = addr.Unmap()
+	for _, p := range trusted {
 		if p.Contains(addr) {
 			return true
 		}
