@@ -149,6 +149,11 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, key string) {
 }
 
 func (d *decoder) list(n *yaml.Node, v reflect.Value, key string, path string) {
+	if n.Kind == yaml.ScalarNode && isSingle(v.Type().Elem()) { // a list of one
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		d.value(n, v.Index(0), key, path)
+		return
+	}
 	if n.Kind != yaml.SequenceNode {
 		d.fail(n, key, "it is %s; write a list, like [a, b]", kindOf(n))
 		return
@@ -157,6 +162,11 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, key string, path string) {
 	for i, item := range n.Content {
 		d.value(item, v.Index(i), key+"["+strconv.Itoa(i)+"]", path)
 	}
+}
+
+// isSingle reports whether values of the type are written as single ones.
+func isSingle(t reflect.Type) bool {
+	return t.Kind() != reflect.Struct && t.Kind() != reflect.Slice || reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, key string, path string) {

@@ -98,6 +98,14 @@ proxy: {idle: 90s}
 	}
 }
 
+func TestListOfOne(t *testing.T) {
+	path := write(t, "keys: a.pem\nallow: 10.0.0.0/8\n")
+	var got settings
+	if err := config.Load(path, &got); err != nil || len(got.Keys) != 1 || got.Keys[0] != filepath.Join(filepath.Dir(path), "a.pem") || len(got.Allow) != 1 {
+		t.Errorf("Load = %+v, %v, want lists of one", got, err)
+	}
+}
+
 func TestDefaultsStay(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "---\n", "server:\ndata: ~\n", "server: {sessions: }\n"} {
 		got := settings{Server: server{limits: limits{Sessions: 7}}, Data: "d"}
@@ -121,7 +129,8 @@ func TestProblems(t *testing.T) {
 		{"twice", "data: a\ndata: b\n", []string{"2: data: it stands here twice; keep one"}},
 		{"list for a value", "data: [a]\n", []string{"1: data: it is a list; write a single value"}},
 		{"keys for a value", "data: {a: b}\n", []string{"1: data: it is keys with values; write a single value"}},
-		{"value for a list", "keys: a\n", []string{"1: keys: it is a single value; write a list, like [a, b]"}},
+		{"value for a list of keys", "watches: a\n", []string{"1: watches: it is a single value; write a list, like [a, b]"}},
+		{"bad value for a list of one", "allow: here\n", []string{"1: allow: netip.ParsePrefix"}},
 		{"value for keys", "server: x\n", []string{"1: server: it is a single value; write keys with values, like listen, sessions, bytes, idle, strict"}},
 		{"list for the file", "- a\n", []string{"1: the file: it is a list; write keys with values, like server"}},
 		{"no number", "server: {sessions: many}\n", []string{`1: server.sessions: "many" is not a whole number`}},
