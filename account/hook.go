@@ -110,11 +110,11 @@ func NewHook(c HookConfig, client *http.Client, logger *slog.Logger, metrics pro
 type credentials struct{ authorization, cookie string }
 
 func credentialsOf(r *http.Request) credentials {
-	return credentials{r.Header.Get("Authorization"), otherCookies(r.Header)}
+	return credentials{r.Header.Get("Authorization"), OtherCookies(r.Header)}
 }
 
-// otherCookies are those of a request but for the console's, as they came.
-func otherCookies(h http.Header) string {
+// OtherCookies are those of a request but for the console's, as they came.
+func OtherCookies(h http.Header) string {
 	var kept []string
 	for _, line := range h.Values("Cookie") {
 		for pair := range strings.SplitSeq(line, ";") {

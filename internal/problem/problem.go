@@ -38,6 +38,10 @@ var statuses = map[string]int{
 	"body-too-large":      http.StatusRequestEntityTooLarge,
 	"bad-content-type":    http.StatusUnsupportedMediaType,
 	"host-refused":        http.StatusMisdirectedRequest,
+	"upstream-failed":     http.StatusBadGateway,
+	"upstream-busy":       http.StatusServiceUnavailable,
+	"upstream-timeout":    http.StatusGatewayTimeout,
+	"not-cached":          http.StatusGatewayTimeout, // RFC 9111 §5.2.1.7
 	"bad-upgrade":         http.StatusUpgradeRequired,
 	"too-many-tickets":    http.StatusServiceUnavailable,
 	"short-of-memory":     http.StatusServiceUnavailable,
