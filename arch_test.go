@@ -53,6 +53,7 @@ var mayImport = map[string][]string{
 	"internal/loop":          {"internal/slab"},
 	"internal/memory":        {},
 	"internal/problem":       {},
+	"internal/prepared":      {},
 	"internal/progress":      {},
 	"internal/rfc9111":       {},
 	"internal/safedial":      {},

@@ -51,16 +51,16 @@ func TestPoolRefuses(t *testing.T) {
 	}
 }
 
-func TestHost(t *testing.T) {
+func TestNames(t *testing.T) {
 	for url, want := range map[string]string{
-		"http://Example.org:80/":   "example.org",
-		"https://example.org:8443": "example.org:8443",
-		"h2c://[::1]:80":           "[::1]",
-		"unix:/run/app.sock":       "localhost",
+		"http://Example.org:80/":   "http://example.org",
+		"https://example.org:8443": "https://example.org:8443",
+		"h2c://[::1]:80":           "h2c://[::1]",
+		"unix:/run/app.sock":       "unix:/run/app.sock",
 	} {
 		p := newPool(t, newOrigins(t), upstream.Options{URLs: []string{url}})
-		if got := p.Host(); got != want {
-			t.Errorf("Host of %s = %q, want %q", url, got, want)
+		if got := p.States()[0].URL; got != want {
+			t.Errorf("%s is shown as %q, want %q", url, got, want)
 		}
 	}
 }
@@ -123,7 +123,7 @@ func TestRequestIsKept(t *testing.T) {
 	}
 	r.Host = ""
 	_, body, err = do(p, r)
-	if want := p.Host() + ` /a%2Fb?c=d ""`; err != nil || body != want {
+	if want := strings.TrimPrefix(s.URL, "http://") + ` /a%2Fb?c=d ""`; err != nil || body != want {
 		t.Errorf("without Host the origin saw %q, %v, want %q", body, err, want)
 	}
 }

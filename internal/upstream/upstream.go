@@ -140,9 +140,16 @@ func (opt *Options) complete() error {
 	return nil
 }
 
-// Host is the authority of the first URL, for the Host header; of a Unix socket
-// it is "localhost".
-func (p *Pool) Host() string { return p.origins[0].host }
+// States are those of the pool's origins.
+func (p *Pool) States() []State {
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
+	now, states := time.Now(), make([]State, len(p.origins))
+	for i, o := range p.origins {
+		states[i] = o.stateLocked(now)
+	}
+	return states
+}
 
 // Close closes the connections that idle.
 func (o *Origins) Close() {
