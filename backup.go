@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chappe/chappe/internal/terminal"
 	"github.com/chappe/chappe/store"
 )
 
@@ -32,7 +33,7 @@ func backup(ctx context.Context, p program, args []string) error {
 		return err
 	}
 	defer db.Close()
-	if terminal(p.stderr) {
+	if terminal.Is(p.stderr) {
 		defer showProgress(p.stderr, rest[0])()
 	}
 	return db.Backup(ctx, rest[0])

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/chappe/chappe/account"
 	"github.com/chappe/chappe/internal/listen"
+	"github.com/chappe/chappe/internal/safedial"
+	"github.com/chappe/chappe/internal/upstream"
 	"github.com/chappe/chappe/source"
 	"github.com/chappe/chappe/store"
 )
@@ -52,6 +55,7 @@ func check(ctx context.Context, p program, args []string) error {
 		}
 		report("access hook", err)
 	}
+	checkUpstreams(ctx, s, report)
 	sources := newSources(s, noStates{}, printing{func([]byte) error { return nil }}, slog.New(slog.DiscardHandler))
 	for _, w := range s.Watches {
 		w.Backfill = 0
@@ -102,6 +106,23 @@ func checkDescriptors(s *settings) error {
 			room, wanted, wanted+listen.OtherDescriptors)
 	}
 	return err
+}
+
+// checkUpstreams connects to each upstream of the routes; it asks nothing.
+func checkUpstreams(ctx context.Context, s *settings, report func(string, error)) {
+	all := upstream.NewOrigins(slog.New(slog.DiscardHandler))
+	for _, r := range s.Routes {
+		if _, err := all.Pool(upstream.Options{URLs: r.Upstream}); err != nil {
+			report("route "+cmp.Or(r.Name, r.Path), err)
+		}
+	}
+	for _, origin := range all.States() {
+		err := safedial.Reach(ctx, origin.URL)
+		if err != nil {
+			err = fmt.Errorf("%w; start what listens there, or correct the upstream of its routes", err)
+		}
+		report("upstream "+origin.URL, err)
+	}
 }
 
 // checkWatch looks once at what is watched.

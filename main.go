@@ -74,7 +74,7 @@ func commands() []command {
 		{"watch", "URL [--json] [--once]", "try a feed or a mailbox (imaps://user@host/folder) without a server", watch},
 		{"token", "subscriber --sub NAME --topics PATTERNS [--ttl 1h] | api --scopes publish,read,admin [--name api]", "make a token; it alone is printed", token},
 		{"check", "[--config chappe.yaml] [--data ./data]", "look whether all is as the server needs it", check},
-		{"bench", "connections [--hold 10s] | fanout [--messages 20] [--size 128]  [--count 1000] [--rate N] [--transport ws|sse] [--topic T] [--json]", "load a server on this machine and report", bench},
+		{"bench", "connections [--hold 10s] | fanout [--messages 20] [--size 128]  [--count 1000] [--rate N] [--transport ws|sse] [--topic T] [--json]\n      chappe bench gateway --url PATH [--count 64] [--duration 10s] [--header \"Name: value\"]... [--json]", "load a server on this machine and report", bench},
 		{"backup", "FILE", "write the whole state to a new file, while the server runs", backup},
 		{"restore", "FILE", "put a backup in place, while the server is stopped", restore},
 		{"version", "", "print the version", printVersion},

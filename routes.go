@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,10 +39,11 @@ func (srv *server) routes() http.Handler {
 	mux.Handle("OPTIONS /connection/", cors(http.NotFoundHandler()))
 	mux.Handle("OPTIONS /emulation", cors(http.NotFoundHandler()))
 
-	mux.Handle("GET /{$}", timely(http.HandlerFunc(srv.console.Live)))
-	mux.Handle("POST /login", timely(form(http.HandlerFunc(srv.console.LogIn))))
-	mux.Handle("POST /logout", timely(form(http.HandlerFunc(srv.console.LogOut))))
-	mux.Handle("GET /assets/", timely(http.StripPrefix("/assets", http.HandlerFunc(srv.console.Asset))))
+	pages := trimSlash(srv.settings.Server.consolePath())
+	mux.Handle("GET "+pages+"/{$}", timely(http.HandlerFunc(srv.console.Live)))
+	mux.Handle("POST "+pages+"/login", timely(form(http.HandlerFunc(srv.console.LogIn))))
+	mux.Handle("POST "+pages+"/logout", timely(form(http.HandlerFunc(srv.console.LogOut))))
+	mux.Handle("GET "+pages+"/assets/", timely(http.StripPrefix(pages+"/assets", http.HandlerFunc(srv.console.Asset))))
 
 	mux.Handle("GET /chappe.js", timely(chappejs.Handler()))
 
@@ -52,7 +55,37 @@ func (srv *server) routes() http.Handler {
 		problem.Write(w, problem.New("not-found", "There is no "+r.Method+" "+r.URL.Path))
 	})
 
-	return srv.mounted(srv.knownHost(headers(mux)))
+	return srv.routed(srv.mounted(srv.knownHost(headers(mux))))
+}
+
+// reserved are the paths that no route without a host takes: one that ends in
+// a slash, with all below it.
+func (s settings) reserved() []string {
+	own := []string{"/v1/", "/connection/", "/emulation", "/chappe.js", "/healthz", "/readyz", "/metrics"}
+	if pages := trimSlash(s.Server.consolePath()); pages == "" {
+		own = append(own, "/login", "/logout", "/assets/")
+	} else {
+		own = append(own, pages, pages+"/")
+	}
+	base, err := url.Parse(s.Server.BaseURL)
+	if err != nil || trimSlash(base.Path) == "" {
+		return own
+	}
+	for _, p := range slices.Clone(own) {
+		own = append(own, trimSlash(base.Path)+p)
+	}
+	return own
+}
+
+// routed has the gateway answer what is its routes', whatever the host.
+func (srv *server) routed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if srv.gateway.Match(r) {
+			srv.gateway.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // timely gives an answer a deadline; streams set their own.
@@ -78,7 +111,7 @@ func headers(next http.Handler) http.Handler {
 // waitOnLoop has the front handle what waits; the same paths stand in routes,
 // for HTTP/2 and for systems where the front has no sockets.
 func (srv *server) waitOnLoop() {
-	srv.front.Prepare(prepared)
+	srv.front.Prepare(srv.prepared)
 	srv.front.Handle("/v1/stream", srv.hub.ServeStream)
 	srv.front.Handle("/v1/poll", srv.hub.ServePoll)
 	srv.front.Handle("/v1/ws", srv.hub.ServeWebSocket)
@@ -151,8 +184,11 @@ var alive = front.Answer{
 }
 
 // prepared are the answers that need no making.
-func prepared(x *front.Exchange) (front.Answer, bool) {
-	return alive, x.KnownHost() && string(x.Path()) == "/healthz"
+func (srv *server) prepared(x *front.Exchange) (front.Answer, bool) {
+	if x.KnownHost() && string(x.Path()) == "/healthz" {
+		return alive, true
+	}
+	return srv.gateway.Prepare(x)
 }
 
 // healthz says that the process answers.

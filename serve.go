@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"github.com/chappe/chappe/api"
 	"github.com/chappe/chappe/bus"
 	"github.com/chappe/chappe/console"
+	"github.com/chappe/chappe/deliver/gateway"
 	"github.com/chappe/chappe/deliver/push"
 	"github.com/chappe/chappe/deliver/push/centrifuge"
 	"github.com/chappe/chappe/front"
@@ -56,6 +59,7 @@ type server struct {
 	watches *source.Supervisor
 	hub     *push.Hub
 	clients *centrifuge.Server // of the Centrifuge protocol
+	gateway *gateway.Gateway
 	api     http.Handler
 	console *console.Console
 
@@ -193,7 +197,7 @@ func (srv *server) buildFront(context.Context) (err error) {
 	return err
 }
 
-func (srv *server) buildWays(context.Context) error {
+func (srv *server) buildWays(context.Context) (err error) {
 	s := srv.settings
 	srv.hub = push.New(srv.bus, srv.access, push.Options{
 		Limits: s.Limits.Limits, TrustedProxies: s.Server.TrustedProxies, Loops: srv.front.Loops(), Compression: s.Server.Compression,
@@ -203,11 +207,20 @@ func (srv *server) buildWays(context.Context) error {
 		Publisher: srv.bus, Reader: srv.bus, Access: srv.access,
 		Logger: srv.logger.With("component", "centrifuge"), Metrics: srv.registry,
 	})
+	srv.gateway, err = gateway.New(gateway.Options{
+		Routes: s.Routes, Cache: s.Cache, Reserved: s.reserved(), TrustedProxies: s.Server.TrustedProxies,
+		Waiting: s.connections() - spareConnections, Loops: srv.front.Loops(), Publisher: srv.bus, EventBytes: int(s.Limits.Event),
+		Head: srv.bus.Head, File: filepath.Join(s.Data, "gateway.cache"), Logger: srv.logger.With("component", "gateway"), Metrics: srv.registry,
+	})
+	if err != nil {
+		return configError{err}
+	}
 	srv.waitOnLoop()
 	srv.bus.Follow(srv.hub)
+	srv.bus.Follow(srv.gateway)
 	srv.watches = source.NewSupervisor(srv.bus, srv.hub, srv.logger.With("component", "source"), srv.registry)
 	srv.api = api.New(api.Options{
-		Publisher: srv.bus, Reader: srv.bus, Access: srv.access, Watches: srv.watches,
+		Publisher: srv.bus, Reader: srv.bus, Access: srv.access, Watches: srv.watches, Gateway: srv.gateway,
 		Logger: srv.logger.With("component", "api"), Version: version,
 	})
 	srv.console = console.New(console.Options{
@@ -237,6 +250,11 @@ func (srv *server) run(ctx context.Context, listener net.Listener, p program) er
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	srv.startWatches(watching)
+	caching, stopCaching := context.WithCancel(context.WithoutCancel(ctx))
+	var gateway sync.WaitGroup
+	gateway.Go(func() { srv.gateway.Run(caching) }) // ended below
+	defer gateway.Wait()
+	defer stopCaching()
 	go memory.Watch(watching, func(share float64) { srv.hub.Relieve(share, srv.bus.Shed) }) // ends with it
 	srv.ready.Store(true)
 	srv.greet(p, listener)
@@ -254,6 +272,7 @@ func (srv *server) run(ctx context.Context, listener net.Listener, p program) er
 	server.SetKeepAlivesEnabled(false)
 	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime+srv.hub.DrainTime())
 	defer cancel()
+	srv.gateway.Drain()
 	srv.hub.Drain(drained)
 	srv.front.StopAccepting()
 	srv.front.Settle()
@@ -277,7 +296,8 @@ func (srv *server) greet(p program, listener net.Listener) {
 		outside = srv.settings.Server.BaseURL
 	}
 	fmt.Fprintf(p.stderr, "listening on %s\n", address)
-	fmt.Fprintf(p.stderr, "open the console, once, by %s/?setup=%s\n", trimSlash(outside), srv.access.NewSetupToken())
+	outside = trimSlash(outside) + trimSlash(srv.settings.Server.consolePath())
+	fmt.Fprintf(p.stderr, "open the console, once, by %s/?setup=%s\n", outside, srv.access.NewSetupToken())
 }
 
 // startWatches runs what the configuration watches.

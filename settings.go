@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/chappe/chappe/account"
 	"github.com/chappe/chappe/config"
+	"github.com/chappe/chappe/deliver/gateway"
+	"github.com/chappe/chappe/deliver/gateway/route"
 	"github.com/chappe/chappe/deliver/push"
 	"github.com/chappe/chappe/event"
 	"github.com/chappe/chappe/internal/listen"
@@ -41,6 +44,10 @@ type settings struct {
 	Topics event.Rules `yaml:"topics"`
 	// Watches are what is watched.
 	Watches []watchSettings `yaml:"watches"`
+	// Routes are paths, or hosts, whose requests others answer, with their answers kept.
+	Routes []route.Config `yaml:"routes"`
+	// Cache bounds what of these answers is kept.
+	Cache gateway.CacheConfig `yaml:"cache"`
 }
 
 type serverSettings struct {
@@ -56,14 +63,19 @@ type serverSettings struct {
 	ProxyProtocol bool `yaml:"proxy_protocol"`
 	// Compression lets events be compressed for WebSockets of known users. It doubles the CPU of small messages.
 	Compression bool `yaml:"compression"`
+	// Console is the path of the console, / if not given. A route at / needs it elsewhere, like /_chappe.
+	Console string `yaml:"console"`
 	// AllowedOrigins are the sites whose pages may use the API and the streams.
 	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
 // Validate checks the addresses.
 func (s serverSettings) Validate() error {
-	if path, isUnix := strings.CutPrefix(s.Listen, listen.UnixPrefix); isUnix && !filepath.IsAbs(path) {
-		return fmt.Errorf("listen: %q is no absolute path; write one like unix:/run/chappe.sock", path)
+	if socket, isUnix := strings.CutPrefix(s.Listen, listen.UnixPrefix); isUnix && !filepath.IsAbs(socket) {
+		return fmt.Errorf("listen: %q is no absolute path; write one like unix:/run/chappe.sock", socket)
+	}
+	if s.Console != "" && (!strings.HasPrefix(s.Console, "/") || s.Console != path.Clean(s.Console) || strings.ContainsAny(s.Console, "{}?# ")) {
+		return fmt.Errorf("console: %q is no path; write one like /_chappe", s.Console)
 	}
 	if s.BaseURL != "" {
 		u, err := url.Parse(s.BaseURL)
@@ -175,8 +187,26 @@ func (s settings) Validate() error {
 	if strings.HasPrefix(s.Data, "postgres://") || strings.HasPrefix(s.Data, "postgresql://") {
 		return errors.New("data: PostgreSQL is not supported by this version; name a folder")
 	}
-	return nil
+	return s.checkRoutes()
 }
+
+// checkRoutes holds the routes off the program's own paths.
+func (s settings) checkRoutes() error {
+	for i, r := range s.Routes {
+		if r.Path == "/" && s.Server.consolePath() == "/" && (r.Host == "" || s.isOwnHost(r.Host)) {
+			return fmt.Errorf("routes[%d].path: / is where the console is; move that, as in server.console: /_chappe, or give the route a host of its own", i)
+		}
+	}
+	return route.CheckAll(s.Routes, s.reserved())
+}
+
+// isOwnHost reports whether the host is that of base_url.
+func (s settings) isOwnHost(host string) bool {
+	base, err := url.Parse(s.Server.BaseURL)
+	return err == nil && base.Hostname() == host
+}
+
+func (s serverSettings) consolePath() string { return cmp.Or(s.Console, "/") }
 
 // configError is what is wrong with a configuration as a whole.
 type configError struct{ error }
@@ -193,14 +223,14 @@ func (f *flags) load() (*settings, error) {
 		Limits: limitSettings{Event: 256 << 10},
 		Data:   "./data",
 	}
-	path := f.config
-	if path == "" {
+	file := f.config
+	if file == "" {
 		if _, err := os.Stat(defaultConfig); err == nil {
-			path = defaultConfig
+			file = defaultConfig
 		}
 	}
-	if path != "" {
-		if err := config.Load(path, s); err != nil {
+	if file != "" {
+		if err := config.Load(file, s); err != nil {
 			return nil, configError{err}
 		}
 	}

@@ -9,13 +9,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/chappe/chappe/account"
 	"github.com/chappe/chappe/internal/backoff"
 	"github.com/chappe/chappe/internal/problem"
+	"github.com/chappe/chappe/internal/terminal"
 )
 
 // silence is how long tail waits for a sign of life.
@@ -160,7 +160,7 @@ func newPrinter(p program, asJSON bool) func([]byte) error {
 		}
 	}
 	dim, bold, plain := "", "", ""
-	if terminal(p.stdout) && p.getenv("NO_COLOR") == "" {
+	if terminal.Is(p.stdout) && p.getenv("NO_COLOR") == "" {
 		dim, bold, plain = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 	}
 	return func(b []byte) error {
@@ -177,27 +177,7 @@ func newPrinter(p program, asJSON bool) func([]byte) error {
 			what = string(e.Data)
 		}
 		_, err := fmt.Fprintf(p.stdout, "%s%s%s  %s%s%s  %s  %s\n", dim, e.Time.Local().Format(time.TimeOnly), plain,
-			bold, printable(e.Topic), plain, printable(e.Type), printable(what))
+			bold, terminal.Printable(e.Topic), plain, terminal.Printable(e.Type), terminal.Printable(what))
 		return err
 	}
-}
-
-// terminal reports whether a person sees what is written or read there.
-func terminal(f any) bool {
-	file, ok := f.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// printable takes away what could command a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return -1
-		}
-		return r
-	}, s)
 }

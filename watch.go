@@ -14,6 +14,7 @@ import (
 
 	"github.com/chappe/chappe/event"
 	"github.com/chappe/chappe/internal/safedial"
+	"github.com/chappe/chappe/internal/terminal"
 	"github.com/chappe/chappe/source"
 	"github.com/chappe/chappe/source/feed"
 	"github.com/chappe/chappe/source/mailbox"
@@ -40,7 +41,7 @@ func watch(ctx context.Context, p program, args []string) error {
 	if err != nil {
 		return err
 	}
-	t := trial{program: p, once: *once, quiet: *asJSON || !terminal(p.stderr), publisher: printing{newPrinter(p, *asJSON)}}
+	t := trial{program: p, once: *once, quiet: *asJSON || !terminal.Is(p.stderr), publisher: printing{newPrinter(p, *asJSON)}}
 	u, err := url.Parse(rest[0])
 	switch {
 	case err == nil && (u.Scheme == "imap" || u.Scheme == "imaps"):

@@ -1,5 +1,5 @@
 // Package api is the REST interface: publishing to and reading the log,
-// tickets, and the state of watches. The operations are described to huma,
+// tickets, the state of watches, and the gateway's cache. The operations are described to huma,
 // which makes the OpenAPI document at /v1/openapi.json from them.
 //
 // Every error is an RFC 9457 problem with a stable code (internal/problem).
@@ -29,6 +29,7 @@ type Options struct {
 	Reader    event.Reader
 	Access    *account.Access
 	Watches   Watches
+	Gateway   Gateway
 	Logger    *slog.Logger
 	Version   string
 }
@@ -53,6 +54,7 @@ func New(o Options) http.Handler {
 	s.registerEvents(api)
 	s.registerTickets(api)
 	s.registerWatches(api)
+	s.registerCache(api)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, problem.New("not-found", "There is no "+r.Method+" "+r.URL.Path+"; /v1/openapi.json lists what there is"))
 	})

@@ -6,6 +6,7 @@
 package safedial
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,28 @@ func (e *RefusedError) Unwrap() error { return e.Cause }
 // are the protocol's own.
 func NewDial(p Policy, ports ...uint16) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return newDialer(p, ports).dial
+}
+
+// reachTime bounds Reach.
+const reachTime = 2 * time.Second
+
+// Reach connects to what the operator named, http://host:port, another scheme's
+// URL or unix:/path, and says nothing there.
+func Reach(ctx context.Context, address string) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return fmt.Errorf("read the address: %w", err)
+	}
+	network, place := "unix", u.Path
+	if u.Scheme != "unix" {
+		port := map[string]string{"https": "443"}[u.Scheme]
+		network, place = "tcp", net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port, "80"))
+	}
+	conn, err := (&net.Dialer{Timeout: reachTime}).DialContext(ctx, network, place)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // NewClient makes a client under the policy. It uses no proxy of the

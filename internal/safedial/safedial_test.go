@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -263,5 +264,29 @@ func TestRefusedErrorNamesAddressAndRemedy(t *testing.T) {
 	}
 	if refusal.Address != "127.0.0.1:8080" || refusal.Unwrap() == nil || !strings.Contains(refusal.Error(), "network.allow_private") {
 		t.Errorf("%+v: %v", refusal, refusal)
+	}
+}
+
+func TestReach(t *testing.T) {
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses := []string{"http://" + port.Addr().String(), "h2c://" + port.Addr().String(), "unix:" + socket.Addr().String()}
+	for _, address := range addresses {
+		if err := safedial.Reach(t.Context(), address); err != nil {
+			t.Errorf("Reach(%s) = %v", address, err)
+		}
+	}
+	port.Close()
+	socket.Close()
+	for _, address := range addresses {
+		if err := safedial.Reach(t.Context(), address); err == nil {
+			t.Errorf("Reach(%s) finds who has left", address)
+		}
 	}
 }

@@ -13,9 +13,8 @@ import (
 
 // Bounds of what a loop keeps for its statistics.
 const (
-	endSlot    = 50 * time.Millisecond
-	endSlots   = 12_000 // ten minutes
-	maxReasons = 64
+	endSlot  = 50 * time.Millisecond
+	endSlots = 12_000 // ten minutes
 )
 
 // How long a loop waits when nothing comes.

@@ -15,6 +15,9 @@
 //
 // It leaves out TLS, compression, long-poll and what a server must not send.
 // It needs Linux; elsewhere Dial says so.
+//
+// [Get] is the other load: requests that are answered at once, on connections
+// that are kept. [Local] holds both to this machine.
 package swarm
 
 import (
@@ -80,6 +83,9 @@ type Options struct {
 	// MessageBytes is how long a message may be; 64 KiB when 0.
 	MessageBytes int
 }
+
+// maxReasons bounds the reasons that are counted apart; the rest are "other".
+const maxReasons = 64
 
 func (o *Options) fill() {
 	setDefault(&o.InFlight, 256)

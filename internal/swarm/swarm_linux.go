@@ -18,9 +18,6 @@ type Swarm struct {
 	forget  func() bool // the context
 }
 
-// spareDescriptors are for what else the process has open.
-const spareDescriptors = 64
-
 // Dial begins to connect and returns at once. The swarm lives until Close, or
 // until ctx ends.
 func Dial(ctx context.Context, o Options) (*Swarm, error) {
@@ -28,12 +25,8 @@ func Dial(ctx context.Context, o Options) (*Swarm, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("swarm: %w", err)
 	}
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return nil, fmt.Errorf("swarm: descriptor limit: %w", err)
-	}
-	if need := uint64(o.Count + spareDescriptors); need > limit.Cur {
-		return nil, fmt.Errorf("swarm: %d connections need %d descriptors and a process may have %d; raise ulimit -n, or share them among processes", o.Count, need, limit.Cur)
+	if err := RoomFor(o.Count); err != nil {
+		return nil, fmt.Errorf("swarm: %w, or share them among processes", err)
 	}
 	s := &Swarm{options: o}
 	began := time.Now()
@@ -111,10 +104,7 @@ func (s *Swarm) Stats() Stats {
 	}
 	stats.ConnectTime = time.Duration(connected)
 	stats.EndsPerSecond = mostIn(ends[:], int(time.Second/endSlot))
-	var usage unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &usage) == nil {
-		stats.CPU = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-	}
+	stats.CPU = processCPU()
 	return stats
 }
 
