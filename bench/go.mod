@@ -11,6 +11,7 @@ require (
 	github.com/google/uuid v1.6.0
 	github.com/gorilla/websocket v1.5.3
 	github.com/lxzan/gws v1.8.9
+	github.com/patrickmn/go-cache v2.1.0+incompatible
 	golang.org/x/sys v0.49.0
 	modernc.org/sqlite v1.61.1
 )
