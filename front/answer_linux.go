@@ -112,19 +112,39 @@ func (sd *side) answerPrepared(x *Exchange) {
 	if !ok {
 		return
 	}
-	c := x.conn
 	sd.server.metrics.requests[byPrepared].Inc()
-	sd.loop.Cork(c)
-	sd.loop.Write(c, a.Head)
-	b := append(sd.out[:0], a.Lines...)
+	sd.write(x.conn, a)
+	x.done = answered
+}
+
+// reply writes a prepared answer to an exchange that was postponed.
+func (sd *side) reply(x *Exchange, a Answer) {
+	if x.alive() == 0 {
+		return
+	}
+	sd.server.metrics.requests[byPrepared].Inc()
+	sd.write(x.conn, a)
+	sd.back(x)
+}
+
+// write writes a short answer at once.
+func (sd *side) write(c loop.Conn, a Answer) {
+	b := append(append(sd.out[:0], a.Head...), a.Lines...)
 	if !a.Dated {
 		b = append(b, sd.dateLine()...)
 	}
-	sd.out = append(b, "\r\n"...)
-	sd.loop.Write(c, sd.out)
+	b = append(b, "\r\n"...)
+	if len(a.Body) <= maxTogether {
+		b = append(b, a.Body...)
+		a.Body = nil
+	}
+	sd.loop.Write(c, b)
 	sd.loop.WriteShared(c, a.Body)
-	x.done = answered
+	sd.out = b[:0]
 }
+
+// maxTogether is how large a body may be that is copied to be written with its head.
+const maxTogether = 16 << 10
 
 // refuse answers what is no request.
 func (sd *side) refuse(c loop.Conn, err error) {

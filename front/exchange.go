@@ -32,6 +32,7 @@ type Exchange struct {
 	data      uint32        // the side's
 	head      *head.Request // until Hold; then request has it all
 	rest      []byte        // came after this request
+	raw       []byte        // the request itself, if it may be passed on
 	keepAlive bool
 	knownHost bool
 	proxied   bool // peer is what a PROXY header said
@@ -167,6 +168,23 @@ func (x *Exchange) Hold() (*Exchange, error) {
 	x.side.hold(held, x)
 	return held, nil
 }
+
+// Postpone is Hold for an exchange that may be passed on to net/http after all.
+// Only what is Prepared can be.
+func (x *Exchange) Postpone() (*Exchange, error) {
+	raw := bytes.Clone(x.head.Bytes())
+	held, err := x.Hold()
+	if err == nil {
+		held.raw = raw
+	}
+	return held, err
+}
+
+// Pass gives an exchange that was postponed to net/http.
+func (x *Exchange) Pass() { x.side.pass(x) }
+
+// Reply answers an exchange that was postponed by what is prepared.
+func (x *Exchange) Reply(a Answer) { x.side.reply(x, a) }
 
 // Wait has owner told, under data, if the client goes away before the answer.
 // The exchange must be held. It returns 0 if the client has gone.

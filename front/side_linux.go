@@ -304,6 +304,27 @@ func (sd *side) hold(held, x *Exchange) {
 
 // back takes a connection whose held exchange is answered.
 func (sd *side) back(x *Exchange) {
+	rest := x.rest
+	x.rest = nil
+	sd.resume(x, func(data uint32) {
+		if len(rest) > 0 {
+			sd.consume(x.conn, data, rest)
+		}
+	})
+}
+
+// pass has net/http answer an exchange that was postponed.
+func (sd *side) pass(x *Exchange) {
+	b := append(x.raw, x.rest...)
+	sd.resume(x, func(data uint32) {
+		if sd.request.Parse(b) == nil { // as before
+			sd.hand(x.conn, data, &sd.request, b)
+		}
+	})
+}
+
+// resume takes the connection of a held exchange, and goes on with it by f.
+func (sd *side) resume(x *Exchange, f func(data uint32)) {
 	if !sd.loop.Alive(x.conn) {
 		return
 	}
@@ -315,12 +336,10 @@ func (sd *side) back(x *Exchange) {
 		st.peer = x.peer
 	}
 	sd.loop.Wake(x.conn, sd.server.options.IdleTime)
-	rest := x.rest
-	x.rest = nil
 	sd.loop.Post(func() { // not from within what answered it
 		sd.loop.Resume(x.conn) // before the rest, which may hold it again
-		if len(rest) > 0 && sd.loop.Alive(x.conn) {
-			sd.consume(x.conn, data, rest)
+		if sd.loop.Alive(x.conn) {
+			f(data)
 		}
 	})
 }

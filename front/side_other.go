@@ -18,6 +18,8 @@ func (*side) peer(loop.Conn, uint32) netip.Addr            { return netip.Addr{}
 func (*side) encrypted(loop.Conn) bool                     { return false }
 func (*side) path(*head.Request) []byte                    { return nil }
 func (*side) hold(_, _ *Exchange)                          {}
+func (*side) pass(*Exchange)                               {}
+func (*side) reply(*Exchange, Answer)                      {}
 func (*side) answer(*Exchange, int, http.Header, []byte)   {}
 
 func (*side) stream(*Exchange, string, loop.OwnerID, uint32) loop.Conn { return 0 }

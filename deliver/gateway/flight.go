@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chappe/chappe/deliver/gateway/route"
+	"github.com/chappe/chappe/front"
 	"github.com/chappe/chappe/internal/rfc9111"
 )
 
@@ -26,10 +27,11 @@ type flightKey struct {
 // when they leave.
 type flight struct {
 	key      flightKey
-	out      http.Header // that it is asked with
-	tags     []tag       // that the answer will have at least
-	outdated bool        // something was purged since; guarded by Gateway.mu
-	next     *flight     // begins when this has ended, for those who came after that; guarded by Gateway.mu
+	out      http.Header       // that it is asked with
+	tags     []tag             // that the answer will have at least
+	outdated bool              // something was purged since; guarded by Gateway.mu
+	held     []*front.Exchange // of the loops, that wait for it; guarded by Gateway.mu
+	next     *flight           // begins when this has ended, for those who came after that; guarded by Gateway.mu
 
 	interim chan interim   // for the leader
 	done    chan struct{}  // closed when the rest is set
@@ -53,10 +55,7 @@ const maxInterim = 8
 // leader is the one whose request it is. There is no flight if one has ended
 // since: the caller is to look again.
 func (g *Gateway) join(k route.Key, out http.Header, seen *resource) (f *flight, leader bool) {
-	id := flightKey{key: k}
-	if seen != nil && len(seen.vary) > 0 {
-		id.variant = rfc9111.NewSelector(seen.vary, route.Sent(out).Header).String()
-	}
+	id := newFlightKey(k, out, seen)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	current := g.flights[id]
@@ -66,6 +65,7 @@ func (g *Gateway) join(k route.Key, out http.Header, seen *resource) (f *flight,
 	case current == nil:
 		f = g.newFlight(id, out, seen)
 		g.flights[id] = f
+		g.flying.Add(1)
 		g.run.Go(func() { g.fly(f) }) // ended by the upstream's deadlines
 		return f, true
 	case !current.outdated:
@@ -75,6 +75,14 @@ func (g *Gateway) join(k route.Key, out http.Header, seen *resource) (f *flight,
 		return current.next, true
 	}
 	return current.next, false
+}
+
+func newFlightKey(k route.Key, out http.Header, seen *resource) flightKey {
+	id := flightKey{key: k}
+	if seen != nil && len(seen.vary) > 0 {
+		id.variant = rfc9111.NewSelector(seen.vary, route.Sent(out).Header).String()
+	}
+	return id
 }
 
 func (g *Gateway) newFlight(id flightKey, out http.Header, r *resource) *flight {
@@ -106,7 +114,6 @@ func (g *Gateway) fly(f *flight) {
 					g.options.Logger.Error("a fetch failed", "panic", v, "route", f.key.key.Route.Name)
 					f.err = errPanic
 				}
-				close(f.done)
 			}()
 			g.fetch(f)
 		}()
@@ -114,10 +121,13 @@ func (g *Gateway) fly(f *flight) {
 		next := f.next
 		if next == nil {
 			delete(g.flights, f.key)
+			g.flying.Add(-1)
 		} else {
 			g.flights[f.key] = next
 		}
-		g.mu.Unlock()
+		g.mu.Unlock() // nobody joins it any more
+		close(f.done)
+		g.answerHeld(f)
 		f = next
 	}
 }

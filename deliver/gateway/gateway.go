@@ -50,6 +50,7 @@ type Gateway struct {
 
 	mu      sync.Mutex
 	flights map[flightKey]*flight
+	flying  atomic.Int32 // how many there are
 
 	news    chan struct{} // there is something in pending
 	pending pending

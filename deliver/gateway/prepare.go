@@ -8,6 +8,8 @@ import (
 	"github.com/chappe/chappe/deliver/gateway/route"
 	"github.com/chappe/chappe/front"
 	"github.com/chappe/chappe/internal/clientip"
+	"github.com/chappe/chappe/internal/loop"
+	"github.com/chappe/chappe/internal/rfc9111"
 )
 
 // Prepare answers a GET from the store, on the event loop, if a stored answer
@@ -22,13 +24,10 @@ func (g *Gateway) Prepare(x *front.Exchange) (front.Answer, bool) {
 	if rt == nil || !rt.Allows("GET") || needsMore(rt, x) {
 		return front.Answer{}, false
 	}
-	e := g.store.get(rt.Key(secure, x.Host(), target, x)).choose(x)
-	if e == nil || e.purged.Load() {
-		return front.Answer{}, false
-	}
-	now := time.Now()
-	ttl := e.freshness.TTL(now)
-	if ttl <= 0 {
+	k := rt.Key(secure, x.Host(), target, x)
+	e, now := g.store.get(k).choose(x), time.Now()
+	if e == nil || e.purged.Load() || !e.freshness.Fresh(now) {
+		g.lineUp(x, k)
 		return front.Answer{}, false
 	}
 	e.use(now)
@@ -41,7 +40,7 @@ func (g *Gateway) Prepare(x *front.Exchange) (front.Answer, bool) {
 		a.Head, a.Body = f.NotModified, nil
 	}
 	g.place(rt).hits.Inc()
-	a.Lines = lines(rt, make([]byte, 0, 128), e, now, ttl, x.Header("origin"))
+	a.Lines = lines(e, rfc9111.Status{Hit: true, TTL: e.freshness.TTL(now), HasTTL: true}, now, x.Header("origin"))
 	return a, true
 }
 
@@ -59,14 +58,75 @@ func needsMore(rt *route.Route, x *front.Exchange) bool {
 	return x.Has("cache-control") || x.Has("pragma")
 }
 
-// lines are the fields of a hit that change (RFC 9111 §5.1, RFC 9211).
-func lines(rt *route.Route, b []byte, e *entry, now time.Time, ttl time.Duration, origin string) []byte {
-	b = strconv.AppendInt(append(b, "Age: "...), int64(e.freshness.Age(now)/time.Second), 10)
-	b = strconv.AppendInt(append(b, "\r\nCache-Status: chappe; hit; ttl="...), int64(ttl/time.Second), 10)
-	return rt.CORSLines(append(b, "\r\n"...), origin)
+// lines are the fields of an answer that change (RFC 9111 §5.1, RFC 9211).
+func lines(e *entry, status rfc9111.Status, now time.Time, origin string) []byte {
+	b := append(make([]byte, 0, 128), "Age: "...)
+	b = strconv.AppendInt(b, int64(e.freshness.Age(now)/time.Second), 10)
+	b = append(status.Append(append(b, "\r\nCache-Status: "...)), "\r\n"...)
+	return e.key.Route.CORSLines(b, origin)
 }
 
 // saysSecure reports whether a trusted proxy says that the client came by https.
 func (g *Gateway) saysSecure(x *front.Exchange) bool {
 	return x.Has("x-forwarded-proto") && strings.EqualFold(x.Header("x-forwarded-proto"), "https") && clientip.Trusted(x.Peer(), g.options.TrustedProxies)
+}
+
+// lineUp has an exchange wait on its loop for a flight that is under way: it
+// takes no goroutine then. Whoever begins one is net/http's.
+func (g *Gateway) lineUp(x *front.Exchange, k route.Key) {
+	if g.flying.Load() == 0 {
+		return
+	}
+	r, err := x.Request()
+	if err != nil {
+		return
+	}
+	out, known := k.Route.Outgoing(r.Header)
+	if !known || r.Header["Cookie"] != nil && !k.Route.Decides() || k.Route.Path != "/" && route.HasDots(k.Target) || route.Ambiguous(k.Target) {
+		return
+	}
+	id := newFlightKey(k, out, g.store.get(k))
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f := g.flights[id]
+	if f == nil || f.outdated {
+		return
+	}
+	if held, err := x.Postpone(); err == nil {
+		f.held = append(f.held, held)
+	}
+}
+
+// answerHeld answers those that wait on the loops.
+func (g *Gateway) answerHeld(f *flight) {
+	byLoop := map[*loop.Loop][]*front.Exchange{}
+	for _, x := range f.held {
+		byLoop[x.Loop()] = append(byLoop[x.Loop()], x)
+	}
+	for l, held := range byLoop {
+		l.Post(func() {
+			for _, x := range held {
+				g.answerOne(f, x)
+			}
+		})
+	}
+}
+
+func (g *Gateway) answerOne(f *flight, x *front.Exchange) {
+	if f.entry == nil || !f.entry.selector.Matches(x.Header) {
+		x.Pass() // to ask for itself
+		return
+	}
+	e, now := f.entry, time.Now()
+	rep := e.form(x.Header("accept-encoding"))
+	a := front.Answer{Head: rep.Head, Body: rep.Body, Dated: true}
+	if e.notModified(rep, x.Header("if-none-match"), x.Header("if-modified-since")) {
+		a.Head, a.Body = rep.NotModified, nil
+	}
+	status := f.status
+	status.Collapsed = true
+	a.Lines = lines(e, status, now, x.Header("origin"))
+	e.use(now)
+	g.place(e.key.Route).misses.Inc()
+	x.Reply(a)
 }

@@ -118,9 +118,9 @@ func (g *Gateway) invalidate(tags []tag, how staleness) int {
 	g.outdate(tags)
 	purged := g.store.purge(tags, how == removed)
 	g.metrics.purged.Add(float64(len(purged)))
-	now := time.Now()
+	now, awaited := time.Now(), g.waiters.count() > 0
 	for _, e := range purged {
-		if g.waiters.has(e.key) || how == renewed && e.inUse(now) {
+		if awaited && g.waiters.has(e.key) || how == renewed && e.inUse(now) {
 			g.renewSoon(e)
 		}
 	}

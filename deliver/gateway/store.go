@@ -276,7 +276,15 @@ func (s *store) tagged(tags []tag) []*resource {
 
 // isTagged reports whether one of the tags is the entry's.
 func (e *entry) isTagged(tags []tag) bool {
-	return slices.ContainsFunc(tags, func(t tag) bool { return t.covers(e.key) || slices.Contains(e.allTags(), t) })
+	return slices.ContainsFunc(tags, func(t tag) bool {
+		switch t.kind {
+		case tagName:
+			return (t.route == nil || t.route == e.key.Route) && slices.Contains(e.tags, t.name)
+		case tagGroup:
+			return slices.Contains(e.groups, t.name)
+		}
+		return t.covers(e.key)
+	})
 }
 
 // covers reports whether the tag is one that the key alone brings.

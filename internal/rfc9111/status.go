@@ -22,8 +22,11 @@ type Status struct {
 }
 
 // String is the member: "chappe; hit; ttl=30".
-func (s Status) String() string {
-	b := []byte("chappe")
+func (s Status) String() string { return string(s.Append(nil)) }
+
+// Append appends the member to b.
+func (s Status) Append(b []byte) []byte {
+	b = append(b, "chappe"...)
 	switch {
 	case s.Hit:
 		b = append(b, "; hit"...)
@@ -48,11 +51,11 @@ func (s Status) String() string {
 	if s.Detail != "" {
 		b = append(b, "; detail="...)
 		if isToken(s.Detail) && (s.Detail[0]|0x20 >= 'a' && s.Detail[0]|0x20 <= 'z') { // RFC 9651 §3.3.4
-			return string(append(b, s.Detail...))
+			return append(b, s.Detail...)
 		}
 		b = appendString(b, s.Detail)
 	}
-	return string(b)
+	return b
 }
 
 // appendString writes a string (RFC 9651 §3.3.3), with what it cannot hold
