@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fixture is the API on a real log.
 type fixture struct {
+	gateway purges
 	db      *store.DB
 	bus     *bus.Bus
 	access  *account.Access
@@ -65,7 +66,7 @@ func newFixture(t *testing.T) *fixture {
 	f.access = &account.Access{Tokens: db, Verifier: verifier, Rules: rules}
 	f.handler = api.New(api.Options{
 		Publisher: f.bus, Reader: f.bus, Access: f.access, Watches: watches{{Name: "news", Kind: "feed", Topic: "feeds/news", State: source.Running}},
-		Logger: quiet, Version: "test",
+		Gateway: &f.gateway, Logger: quiet, Version: "test",
 	})
 	f.token = f.newToken(t, "ci", account.ScopeAdmin)
 	return f

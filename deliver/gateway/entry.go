@@ -101,6 +101,18 @@ func (e *entry) stored() http.Header {
 	return h
 }
 
+// validators are what to ask with whether the answer still holds. A
+// Last-Modified of the second of the answer says nothing: there may have been
+// another change in it (RFC 9110 §8.8.2.2).
+func (e *entry) validators() http.Header {
+	h := e.stored()
+	modified, ok := rfc9111.ParseDate(h.Get("Last-Modified"))
+	if date, dated := rfc9111.ParseDate(h.Get("Date")); ok && dated && date.Before(modified.Add(time.Second)) {
+		h.Del("Last-Modified")
+	}
+	return rfc9111.Validators(h)
+}
+
 // notModified evaluates the client's conditions against a form (RFC 9111 §4.3.2).
 func (e *entry) notModified(f *prepared.Form, ifNoneMatch, ifModifiedSince string) bool {
 	if e.status != http.StatusOK {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -187,7 +188,7 @@ func (g *Gateway) upstreamRequest(f *flight, stored *entry) (*http.Request, erro
 	}
 	h := f.out.Clone()
 	if stored != nil {
-		for name, values := range rfc9111.Validators(stored.stored()) {
+		for name, values := range stored.validators() {
 			h[name] = values
 		}
 	}
@@ -231,6 +232,11 @@ func (g *Gateway) fallBack(f *flight, stored *entry, err error) {
 // land judges the answer and stores it, if it may be.
 func (g *Gateway) land(f *flight, stored *entry, started uint64, x *rfc9111.Exchange, res *http.Response) {
 	k := f.key.key
+	if x.Status < 200 { // 101, which nobody asked for, or no status at all: none that a client could get
+		_ = res.Body.Close()
+		g.fallBack(f, stored, fmt.Errorf("status %d", x.Status))
+		return
+	}
 	if x.Status == http.StatusNotModified && stored != nil {
 		drain(res.Body)
 		if !rfc9111.Freshens(stored.stored(), res.Header) { // RFC 9111 §4.3.4: it is about another answer
@@ -336,20 +342,21 @@ func (g *Gateway) read(res *http.Response) (body []byte, whole bool, err error) 
 		return nil, false, nil
 	}
 	var b bytes.Buffer
-	b.Grow(int(max(0, min(res.ContentLength, most))) + bytes.MinRead)
+	b.Grow(int(max(0, min(res.ContentLength, 64<<10))) + bytes.MinRead) // more may never come
 	held := int64(0)
 	defer func() { g.filling.Add(-held) }()
 	for {
 		n, err := io.CopyN(&b, res.Body, 64<<10)
 		held += n
+		filling := g.filling.Add(n)
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF) && held <= most:
 			drain(res.Body)
 			return bytes.Clone(b.Bytes()), true, nil
-		case err != nil:
+		case err != nil && !errors.Is(err, io.EOF):
 			_ = res.Body.Close()
 			return nil, false, err
-		case g.filling.Add(n) > int64(g.options.Cache.Size), held > most:
+		case filling > int64(g.options.Cache.Size), held > most:
 			res.Body = struct {
 				io.Reader
 				io.Closer

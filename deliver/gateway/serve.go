@@ -71,9 +71,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case rt.Preflight(w, r):
 	case !rt.Allows(r.Method):
 		w.Header().Set("Allow", strings.Join(rt.Methods, ", "))
-		problem.Write(w, problem.New("method-not-allowed", "This path answers "+strings.Join(rt.Methods, ", ")+" only"))
+		refuse(w, r, rt, problem.New("method-not-allowed", "This path answers "+strings.Join(rt.Methods, ", ")+" only"))
 	case rt.Path != "/" && route.HasDots(path):
-		problem.Write(w, problem.New("bad-path", "The path has dot segments, which may lead out of "+rt.Path+"; resolve them before asking"))
+		refuse(w, r, rt, problem.New("bad-path", "The path has dot segments, which may lead out of "+rt.Path+"; resolve them before asking"))
 	case (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.ContentLength == 0 && r.Header.Get("Upgrade") == "":
 		g.serveCached(w, r, rt, path)
 	default:
@@ -111,7 +111,7 @@ func (g *Gateway) serveCached(w http.ResponseWriter, r *http.Request, rt *route.
 		}
 		switch {
 		case v.demand.OnlyIfCached:
-			problem.Write(w, problem.New("not-cached", "Nothing that could be used is stored, and only that was asked for"))
+			refuse(w, r, rt, problem.New("not-cached", "Nothing that could be used is stored, and only that was asked for"))
 			return
 		case !known:
 			why = "header"
@@ -361,7 +361,12 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, rt *route.Route, 
 		}
 	}
 	g.options.Logger.Warn("an upstream failed", "route", rt.Name, "code", code, "err", err)
-	rt.AddCORS(w.Header(), r.Header.Get("Origin"))
 	w.Header().Set("Cache-Status", rfc9111.Status{Forward: "miss", Detail: code}.String())
-	problem.Write(w, problem.New(code, detail))
+	refuse(w, r, rt, problem.New(code, detail))
+}
+
+// refuse says why there is no answer, also to the route's pages.
+func refuse(w http.ResponseWriter, r *http.Request, rt *route.Route, p *problem.Problem) {
+	rt.MarkCORS(w.Header(), r.Header.Get("Origin"))
+	problem.Write(w, p)
 }
