@@ -40,7 +40,7 @@ func New(status int, h http.Header, body []byte) Form {
 	slices.Sort(names)
 	head, notModified := statusLine(status), statusLine(http.StatusNotModified)
 	for _, name := range names {
-		if name == "Content-Length" || name == "Age" {
+		if name == "Content-Length" || name == "Age" || strings.Contains(name, " ") { // "Content-Length :", which net/http reads, and does not write
 			continue
 		}
 		head = appendField(head, name, h[name])

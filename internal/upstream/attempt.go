@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -160,13 +161,15 @@ func (a *attempt) answer(r *http.Response) {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		a.at.report(bad, "it answered "+strconv.Itoa(r.StatusCode))
 	default:
-		if a.at.probe || writable { // the end may be far
+		if writable || strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream") {
+			a.at.leave(good, "") // it may last for days: what is bounded is work
+			a.clock.enter(over)
+		} else if a.at.probe { // the end may be far
 			a.at.report(good, "")
 		}
 	}
 	switch {
 	case writable: // of a 101
-		a.clock.enter(over)
 		r.Body = &upgraded{conn, a}
 	case r.Body == http.NoBody:
 		a.finish(good, "")

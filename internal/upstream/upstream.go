@@ -34,7 +34,7 @@ type Times struct {
 	Head time.Duration
 	Body time.Duration // between two reads of the response body; default 30 s
 	// Total is all, and the waiting for a place. It does not bound an upgraded
-	// connection (101). Default 2 min.
+	// connection (101) or an event stream, nor does Body. Default 2 min.
 	Total time.Duration
 }
 
@@ -44,7 +44,7 @@ type Times struct {
 type Options struct {
 	URLs        []string // http://host:port, https://host, h2c://host:port (HTTP/2 without TLS), unix:/run/app.sock
 	Times       Times
-	Concurrency int           // requests at once to each origin; default 64
+	Concurrency int           // requests at once to each origin, but for upgraded connections and event streams; default 64
 	Queue       time.Duration // how long a request waits for a place; default 5 s
 	QueueLength int           // how many wait at most for each origin; default 1024, more are refused at once
 	Health      string        // path that is asked each HealthEvery; "" = only what requests show
