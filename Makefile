@@ -51,7 +51,7 @@ gcc:
 .PHONY: unit
 unit: gcc ## tests without servers, with the race detector; what waits also on net/http, as where there is no epoll
 	go test -race -shuffle=on ./...
-	go test -race -shuffle=on -tags nethttp ./internal/loop ./front ./deliver/push/...
+	go test -race -shuffle=on -tags nethttp ./internal/loop ./front ./deliver/push/... ./deliver/gateway
 
 .PHONY: integration
 integration: gcc node_modules ## tests with real servers, a browser and foreign clients

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -84,6 +85,8 @@ func serve(ctx context.Context, p program, args []string) error {
 		return configError{err}
 	}
 	logger := slog.New(slog.NewTextHandler(p.stderr, nil))
+	log.SetFlags(0) // net/http tells of odd origins there, in their own words
+	log.SetOutput(slog.NewLogLogger(logger.With("component", "http").Handler(), slog.LevelDebug).Writer())
 	srv, err := build(ctx, s, logger, given)
 	if err != nil {
 		return err

@@ -65,7 +65,7 @@ type CacheStatus struct {
 
 // Cache tells what the cache holds.
 func (g *Gateway) Cache() CacheStatus {
-	return CacheStatus{g.store.count.Load(), g.store.bytes.Load(), int64(g.options.Cache.Size), g.waiters.count()}
+	return CacheStatus{g.store.count.Load(), g.store.bytes.Load(), int64(g.options.Cache.Size), g.waiters.Len()}
 }
 
 // PurgeTag removes the answers with the tag, or, softly, has them asked about

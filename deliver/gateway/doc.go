@@ -12,8 +12,8 @@
 //   - Nothing is shared that depends on what is not in the key: what goes
 //     upstream of a request whose answer may be stored is keyed, nominated by
 //     Vary, or removed.
-//   - After an event (refresh_on) nobody is given an answer that was fetched
-//     before it; entries that are in use are fetched anew at once, clients that
+//   - After an event (refresh_on), as soon as the gateway has heard of it, nobody
+//     is given an answer that was fetched before it; entries that are in use are fetched anew at once, clients that
 //     wait for a change (Prefer: wait) are answered, and the answer is published.
 //   - Bounded: bytes stored, bytes being filled, an object's size, variants a
 //     key, requests and their wait for each origin, waiting clients.

@@ -11,6 +11,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chappe/chappe/deliver/gateway/route"
@@ -67,7 +68,7 @@ func (g *Gateway) join(k route.Key, out http.Header, seen *resource) (f *flight,
 		f = g.newFlight(id, out, seen)
 		g.flights[id] = f
 		g.flying.Add(1)
-		g.run.Go(func() { g.fly(f) }) // ended by the upstream's deadlines
+		g.spawnLocked(func() { g.fly(f) }) // ended by the upstream's deadlines
 		return f, true
 	case !current.outdated:
 		return current, false
@@ -255,6 +256,9 @@ func (g *Gateway) land(f *flight, stored *entry, started uint64, x *rfc9111.Exch
 		return
 	}
 	_, storable, why := rfc9111.Judge(x, k.Route.Policy)
+	if storable && isStream(x.Response) {
+		storable, why = false, "stream"
+	}
 	if !storable {
 		if stored != nil && x.Status < 500 {
 			g.store.drop(stored) // what it was is no more
@@ -277,6 +281,12 @@ func (g *Gateway) land(f *flight, stored *entry, started uint64, x *rfc9111.Exch
 	}
 }
 
+// isStream reports whether an answer goes on for as long as somebody reads it.
+func isStream(h http.Header) bool {
+	t, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return t == "text/event-stream" || t == "multipart/x-mixed-replace"
+}
+
 // keep makes and stores the entry of a whole answer, and tells who wants to
 // know that it differs from the one before. What may not be stored after all
 // is for those who wait for it now.
@@ -289,7 +299,7 @@ func (g *Gateway) keep(f *flight, started uint64, x *rfc9111.Exchange, body []by
 	}
 	names = k.Route.Selecting(names)
 	tags := append(k.Route.Tags(&k, f.out), rfc9111.Tags(x.Response)...)
-	groups := groupTags(k, rfc9111.Groups(x.Response))
+	groups := k.Groups(rfc9111.Groups(x.Response))
 	header := rfc9111.Storable(x.Response)
 	removeTags(header)
 	e := newEntry(k, rfc9111.NewSelector(names, route.Sent(f.out).Header), freshness, &answer{x.Status, header, body, x.Received})
@@ -310,22 +320,6 @@ func (g *Gateway) keep(f *flight, started uint64, x *rfc9111.Exchange, body []by
 	}
 	g.changed(old, e)
 	return e
-}
-
-// groupTags are groups of one origin (RFC 9875 §2).
-func groupTags(k route.Key, groups []string) []string {
-	all := make([]string, len(groups))
-	for i, name := range groups {
-		all[i] = groupTag(k.Secure, k.Host, name)
-	}
-	return all
-}
-
-func groupTag(secure bool, host, name string) string {
-	if secure {
-		return "https://" + host + " " + name
-	}
-	return "http://" + host + " " + name
 }
 
 // removeTags removes what is between the upstream and its cache.

@@ -16,6 +16,7 @@ import (
 	"github.com/chappe/chappe/event"
 	"github.com/chappe/chappe/internal/loop"
 	"github.com/chappe/chappe/internal/upstream"
+	"github.com/chappe/chappe/internal/waitlist"
 )
 
 // Options of a gateway.
@@ -44,7 +45,7 @@ type Gateway struct {
 	proxy   *httputil.ReverseProxy
 	metrics *metrics
 	desks   []*desk
-	waiters waiters
+	waiters waitlist.Crowd[route.Key] // those that wait for a change: their entries are kept fresh
 	hosted  atomic.Uint32
 	filling atomic.Int64 // bytes of answers that are being read
 
@@ -55,6 +56,8 @@ type Gateway struct {
 	news    chan struct{} // there is something in pending
 	pending pending
 	renew   chan *entry
+	changes chan *entry // to be published
+	closing bool        // guarded by mu
 	run     sync.WaitGroup
 }
 
@@ -63,7 +66,7 @@ func New(o Options) (*Gateway, error) {
 	o.Cache.fill()
 	g := &Gateway{
 		options: o, origins: upstream.NewOrigins(o.Logger), flights: map[flightKey]*flight{},
-		news: make(chan struct{}, 1), renew: make(chan *entry, maxRenew),
+		news: make(chan struct{}, 1), renew: make(chan *entry, maxRenew), changes: make(chan *entry, maxChanges),
 	}
 	g.metrics = newMetrics(o.Metrics, g)
 	var routes []*route.Route
@@ -87,7 +90,7 @@ func New(o Options) (*Gateway, error) {
 		return nil, fmt.Errorf("make the cache: %w", err)
 	}
 	g.proxy = g.newProxy()
-	g.waiters.most = o.Waiting
+	g.waiters.Most = o.Waiting
 	for _, l := range o.Loops {
 		g.desks = append(g.desks, newDesk(g, l))
 	}
@@ -102,6 +105,7 @@ func (g *Gateway) Run(ctx context.Context) {
 	}
 	g.run.Go(func() { g.origins.Run(ctx) })
 	g.run.Go(func() { g.follow(ctx) })
+	g.run.Go(func() { g.publish(ctx) })
 	for range renewers {
 		g.run.Go(func() { g.renewAll(ctx) })
 	}
@@ -113,6 +117,9 @@ func (g *Gateway) Run(ctx context.Context) {
 		g.options.Logger.Info("the cache was warmed", "answers", n)
 	}
 	<-ctx.Done()
+	g.mu.Lock()
+	g.closing = true
+	g.mu.Unlock()
 	g.run.Wait()
 	g.origins.Close()
 	if g.options.Cache.Warm {
@@ -120,6 +127,22 @@ func (g *Gateway) Run(ctx context.Context) {
 			g.options.Logger.Warn("the stored answers were not written", "file", g.options.File, "err", err)
 		}
 	}
+}
+
+// spawn runs what ends by itself. Run waits for what was spawned before it was
+// to end.
+func (g *Gateway) spawn(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.spawnLocked(f)
+}
+
+func (g *Gateway) spawnLocked(f func()) {
+	if g.closing {
+		go f() // a request that came too late
+		return
+	}
+	g.run.Go(f)
 }
 
 // place is what a route's requests go through.

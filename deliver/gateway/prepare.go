@@ -34,7 +34,7 @@ func (g *Gateway) Prepare(x *front.Exchange) (front.Answer, bool) {
 	f := e.form(x.Header("accept-encoding"))
 	a := front.Answer{Head: f.Head, Body: f.Body, Dated: true}
 	if e.notModified(f, x.Header("if-none-match"), x.Header("if-modified-since")) {
-		if wait := waitOf(x.Header("prefer")); wait > 0 && g.hold(x, e, wait) {
+		if wait := route.Wait(x.Header("prefer")); wait > 0 && g.hold(x, e, wait) {
 			return front.Answer{}, false
 		}
 		a.Head, a.Body = f.NotModified, nil
@@ -113,7 +113,14 @@ func (g *Gateway) answerHeld(f *flight) {
 }
 
 func (g *Gateway) answerOne(f *flight, x *front.Exchange) {
-	if f.entry == nil || !f.entry.selector.Matches(x.Header) {
+	switch {
+	case f.err != nil:
+		p := failure(f.err)
+		h, body := p.Answer()
+		f.key.key.Route.MarkCORS(h, x.Header("origin"))
+		x.Answer(p.Status, h, body)
+		return
+	case f.entry == nil || !f.entry.selector.Matches(x.Header):
 		x.Pass() // to ask for itself
 		return
 	}

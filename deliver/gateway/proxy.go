@@ -3,11 +3,13 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/chappe/chappe/deliver/gateway/route"
@@ -84,6 +86,9 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 // invalid is asked for anew (RFC 9111 §4.4) before the client has the answer.
 func (g *Gateway) passedOn(res *http.Response) error {
 	p := passingOf(res.Request)
+	if res.StatusCode < 200 && res.StatusCode != http.StatusSwitchingProtocols {
+		return fmt.Errorf("status %d", res.StatusCode)
+	}
 	if rfc9111.Invalidates(res.Request.Method, res.StatusCode) {
 		g.invalidate(g.invalidated(p.key, res), soft)
 	}
@@ -105,8 +110,8 @@ func (g *Gateway) invalidated(k route.Key, res *http.Response) []tag {
 	for _, u := range rfc9111.AlsoInvalidated(clientURL(k, res.Request), res.Header) {
 		tags = append(tags, tag{nil, tagTarget, u.RequestURI()})
 	}
-	for _, name := range rfc9111.GroupInvalidation(res.Header) {
-		tags = append(tags, tag{nil, tagGroup, groupTag(k.Secure, k.Host, name)})
+	for _, name := range k.Groups(rfc9111.GroupInvalidation(res.Header)) {
+		tags = append(tags, tag{nil, tagGroup, name})
 	}
 	return tags
 }
@@ -121,13 +126,32 @@ func clientURL(k route.Key, r *http.Request) *url.URL {
 	return &u
 }
 
+// asGET reports whether a GET with the same headers would send them all, but
+// for those about the body: then none has changed the answer that a GET could not.
+func asGET(header, out http.Header) bool {
+	for name, values := range header {
+		switch name {
+		case "Content-Type", "Content-Length":
+		case "Connection":
+			if !strings.EqualFold(strings.Join(values, ","), "keep-alive") { // what it lists is not sent on
+				return false
+			}
+		default:
+			if out[name] == nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // keepPosted stores the answer to a POST that is one to a GET of the same URL
 // as well, as its Content-Location says (RFC 9110 §9.3.3).
 func (g *Gateway) keepPosted(p *passing, res *http.Response) error {
 	here := http.Header{"Content-Location": res.Header["Content-Location"]}
 	also := rfc9111.AlsoInvalidated(clientURL(p.key, res.Request), here)
 	out, known := p.route.Outgoing(p.header)
-	if !known || len(also) == 0 || also[0].RequestURI() != p.key.Target || route.Ambiguous(res.Request.URL.EscapedPath()) {
+	if !known || !asGET(p.header, out) || len(also) == 0 || also[0].RequestURI() != p.key.Target || route.Ambiguous(res.Request.URL.EscapedPath()) {
 		return nil
 	}
 	x := &rfc9111.Exchange{Method: http.MethodPost, Request: p.header, Status: res.StatusCode, Response: res.Header, Requested: p.begun, Received: time.Now()}

@@ -3,11 +3,8 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"maps"
-	"mime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +18,9 @@ const (
 	maxRenew   = 1 << 16 // entries to be fetched anew; others are at their next request
 	renewers   = 32      // that are fetched at once; the upstream has bounds of its own
 	publishFor = 10 * time.Second
+
+	maxChanges   = 1 << 14 // new answers that wait to be published
+	maxPublished = 32      // that are at once
 )
 
 // pending is what events that were committed make stale.
@@ -118,14 +118,14 @@ func (g *Gateway) invalidate(tags []tag, how staleness) int {
 	g.outdate(tags)
 	purged := g.store.purge(tags, how == removed)
 	g.metrics.purged.Add(float64(len(purged)))
-	now, awaited := time.Now(), g.waiters.count() > 0
+	now, awaited := time.Now(), g.waiters.Len() > 0
 	for _, e := range purged {
-		if awaited && g.waiters.has(e.key) || how == renewed && e.inUse(now) {
+		if awaited && g.waiters.Has(e.key) || how == renewed && e.inUse(now) {
 			g.renewSoon(e)
 		}
 	}
 	if how == removed {
-		g.run.Go(func() { g.store.sweep(purged) }) // soon ends
+		g.spawn(func() { g.store.sweep(purged) }) // soon ends
 	}
 	return len(purged)
 }
@@ -187,52 +187,46 @@ func (e *entry) askAgain() map[string][]string {
 // changed tells who wants to know that an answer has taken another's place.
 func (g *Gateway) changed(old, e *entry) {
 	g.tell(e.key)
-	topic := e.key.Route.Topic
-	if old == nil || old == e || topic == "" || g.options.Publisher == nil || old.status == e.status && bytes.Equal(old.plain.Body, e.plain.Body) {
+	if old == nil || old == e || e.key.Route.Topic == "" || old.status == e.status && bytes.Equal(old.plain.Body, e.plain.Body) {
 		return
+	}
+	select {
+	case g.changes <- e:
+	default:
+		g.options.Logger.Warn("a new answer was not published: too many wait for the log", "route", e.key.Route.Name)
+	}
+}
+
+// publish publishes new answers in the order in which they came, until ctx ends.
+func (g *Gateway) publish(ctx context.Context) {
+	for {
+		select {
+		case e := <-g.changes:
+			g.publishSome([]*entry{e})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// publishSome publishes the entries, and what more waits.
+func (g *Gateway) publishSome(entries []*entry) {
+	for more := true; more && len(entries) < maxPublished; {
+		select {
+		case e := <-g.changes:
+			entries = append(entries, e)
+		default:
+			more = false
+		}
+	}
+	events := make([]event.Event, len(entries))
+	for i, e := range entries {
+		contentType := e.plain.Header().Get("Content-Type")
+		events[i] = e.key.Route.Changed(e.key.Target, e.status, e.plain.ETag, contentType, e.plain.Body, g.options.EventBytes)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), publishFor)
 	defer cancel()
-	_, err := g.options.Publisher.Publish(ctx, event.Batch{Events: []event.Event{g.eventOf(e)}})
-	if err != nil {
-		g.options.Logger.Warn("a new answer was not published", "route", e.key.Route.Name, "err", err)
+	if _, err := g.options.Publisher.Publish(ctx, event.Batch{Events: events}); err != nil {
+		g.options.Logger.Warn("new answers were not published", "answers", len(events), "err", err)
 	}
-}
-
-// change is the data of the event that a new answer is published as.
-type change struct {
-	URL         string          `json:"url"` // path and query
-	Status      int             `json:"status"`
-	ETag        string          `json:"etag,omitempty"`
-	ContentType string          `json:"content_type,omitempty"`
-	Body        json.RawMessage `json:"body,omitempty"` // JSON as it is, other text as a string; left out if it is too large, or no text
-}
-
-func (g *Gateway) eventOf(e *entry) event.Event {
-	contentType := e.plain.Header().Get("Content-Type")
-	c := change{e.key.Target, e.status, e.plain.ETag, contentType, textOf(contentType, e.plain.Body)}
-	data, err := json.Marshal(c)
-	if err != nil || len(data) > g.options.EventBytes {
-		c.Body = nil
-		data, _ = json.Marshal(c) // strings and numbers only
-	}
-	subject := e.key.Target
-	if len(subject) > 1024 { // event's bound of an attribute
-		subject = ""
-	}
-	return event.Event{Source: "/routes/" + e.key.Route.Name, Type: "route.changed", Subject: subject, Topic: e.key.Route.Topic, Data: data}
-}
-
-func textOf(contentType string, body []byte) json.RawMessage {
-	t, _, err := mime.ParseMediaType(contentType)
-	switch {
-	case err != nil:
-		return nil
-	case (t == "application/json" || strings.HasSuffix(t, "+json")) && json.Valid(body):
-		return body
-	case strings.HasPrefix(t, "text/"):
-		s, _ := json.Marshal(string(body)) // a string
-		return s
-	}
-	return nil
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"io"
 	"maps"
@@ -184,7 +183,7 @@ func (g *Gateway) discard(f *flight, leader bool) {
 	if !leader {
 		return
 	}
-	g.run.Go(func() { // ended by the upstream's deadlines
+	g.spawn(func() { // ended by the upstream's deadlines
 		<-f.done
 		if f.pass != nil {
 			_ = f.pass.Body.Close() // nobody is there to take it
@@ -348,21 +347,26 @@ func part(h, in http.Header, body []byte, code int) ([]byte, int) {
 
 // fail answers for an upstream that did not.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, rt *route.Route, err error) {
-	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
+	if r.Context().Err() != nil {
 		return // nobody is there
 	}
-	code, detail := "upstream-failed", "The upstream did not answer."
+	g.options.Logger.Debug("an upstream failed", "route", rt.Name, "err", err)
+	p := failure(err)
+	w.Header().Set("Cache-Status", rfc9111.Status{Forward: "miss", Detail: p.Code}.String())
+	refuse(w, r, rt, p)
+}
+
+// failure is what clients are told of an upstream's error.
+func failure(err error) *problem.Problem {
 	if e, ok := errors.AsType[*upstream.Error](err); ok {
 		switch e.Status() {
 		case http.StatusGatewayTimeout:
-			code, detail = "upstream-timeout", "The upstream did not answer in time."
+			return problem.New("upstream-timeout", "The upstream did not answer in time.")
 		case http.StatusServiceUnavailable:
-			code, detail = "upstream-busy", "The upstream has more requests than it can take, or does not answer; come back."
+			return problem.New("upstream-busy", "The upstream has more requests than it can take, or does not answer; come back.")
 		}
 	}
-	g.options.Logger.Warn("an upstream failed", "route", rt.Name, "code", code, "err", err)
-	w.Header().Set("Cache-Status", rfc9111.Status{Forward: "miss", Detail: code}.String())
-	refuse(w, r, rt, problem.New(code, detail))
+	return problem.New("upstream-failed", "The upstream did not answer.")
 }
 
 // refuse says why there is no answer, also to the route's pages.

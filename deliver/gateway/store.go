@@ -303,12 +303,3 @@ func (s *store) purgedSince(t uint64, k route.Key, tags []tag) bool {
 	}
 	return slices.ContainsFunc(append(tags, tag{k.Route, tagRoute, ""}, tag{nil, tagTarget, k.Target}), func(tag tag) bool { return s.purges[tag] > t })
 }
-
-// each calls f with all entries.
-func (s *store) each(f func(*entry)) {
-	for r := range s.cache.Values() {
-		for _, e := range r.variants {
-			f(e)
-		}
-	}
-}

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/chappe/chappe/deliver/gateway/route"
@@ -15,66 +14,8 @@ import (
 	"github.com/chappe/chappe/internal/slab"
 )
 
-// maxWait is how long a client may wait for a change; proxies give up after 60 s.
-const maxWait = 55 * time.Second
-
 // retryTime is how soon a wait looks again at an answer that is not fresh.
 const retryTime = 5 * time.Second
-
-// waitOf is how long the client is willing to wait, by Prefer: wait=30 (RFC
-// 7240 §4.3).
-func waitOf(prefer string) time.Duration {
-	for item := range strings.SplitSeq(prefer, ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(item), "=")
-		if !strings.EqualFold(strings.TrimSpace(name), "wait") {
-			continue
-		}
-		seconds, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 31)
-		if err != nil {
-			return 0
-		}
-		return min(time.Duration(seconds)*time.Second, maxWait)
-	}
-	return 0
-}
-
-// waiters counts those that wait, by key: their entries are kept fresh.
-type waiters struct {
-	most int
-
-	mu    sync.Mutex
-	byKey map[route.Key]int
-	total int
-}
-
-func (w *waiters) enter(k route.Key) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.total >= w.most {
-		return false
-	}
-	if w.byKey == nil {
-		w.byKey = map[route.Key]int{}
-	}
-	w.byKey[k]++
-	w.total++
-	return true
-}
-
-func (w *waiters) leave(k route.Key) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.total--
-	if w.byKey[k]--; w.byKey[k] == 0 {
-		delete(w.byKey, k)
-	}
-}
-
-func (w *waiters) has(k route.Key) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.byKey[k] > 0
-}
 
 // desk is where the clients of one loop wait. It runs on the loop.
 type desk struct {
@@ -122,7 +63,7 @@ func (g *Gateway) hold(x *front.Exchange, e *entry, length time.Duration) bool {
 // holds has a request of net/http wait on one of the loops, in turn, if it
 // wants to.
 func (v *visit) holds(e *entry) bool {
-	g, wait := v.g, waitOf(v.r.Header.Get("Prefer"))
+	g, wait := v.g, route.Wait(v.r.Header.Get("Prefer"))
 	if wait <= 0 || v.r.Method != http.MethodGet || len(g.desks) == 0 || v.r.Header.Get("If-None-Match") == "" {
 		return false
 	}
@@ -139,18 +80,18 @@ func (v *visit) holds(e *entry) bool {
 }
 
 func (d *desk) enter(x *front.Exchange, w wait) bool {
-	if !d.g.waiters.enter(w.entry.key) {
+	if !d.g.waiters.Enter(w.entry.key) {
 		return false
 	}
 	held, err := x.Hold()
 	if err != nil {
-		d.g.waiters.leave(w.entry.key)
+		d.g.waiters.Leave(w.entry.key)
 		return false
 	}
 	id := d.waits.Add()
 	w.x = held
 	if w.conn = held.Wait(d.owner, id); w.conn == 0 { // it has gone
-		d.g.waiters.leave(w.entry.key)
+		d.g.waiters.Leave(w.entry.key)
 		d.waits.Remove(id)
 		return true
 	}
@@ -230,7 +171,7 @@ func (d *desk) answer(id uint32, e *entry, unchanged bool) {
 func (d *desk) forget(id uint32) {
 	w := d.waits.At(id)
 	k := w.entry.key
-	d.g.waiters.leave(k)
+	d.g.waiters.Leave(k)
 	if delete(d.byKey[k], id); len(d.byKey[k]) == 0 {
 		delete(d.byKey, k)
 	}
@@ -240,7 +181,7 @@ func (d *desk) forget(id uint32) {
 
 // tell has those that wait for the key look.
 func (g *Gateway) tell(k route.Key) {
-	if !g.waiters.has(k) {
+	if !g.waiters.Has(k) {
 		return
 	}
 	for _, d := range g.desks {
@@ -279,9 +220,3 @@ func (d *desk) Timeout(_ loop.Conn, id uint32) { d.look(id) }
 
 // Closed implements loop.Owner.
 func (d *desk) Closed(_ loop.Conn, id uint32, _ error) { d.forget(id) }
-
-func (w *waiters) count() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.total
-}

@@ -138,3 +138,17 @@ func (k Key) Clone() Key {
 
 // Size is how many bytes the key has.
 func (k *Key) Size() int { return len(k.Host) + len(k.Target) + len(k.Extra) }
+
+// Groups are the names of groups of one origin: the same name of another's is
+// another group (RFC 9875 §2).
+func (k *Key) Groups(names []string) []string {
+	origin := "http://" + k.Host + " "
+	if k.Secure {
+		origin = "https://" + k.Host + " "
+	}
+	all := make([]string, len(names))
+	for i, name := range names {
+		all[i] = origin + name
+	}
+	return all
+}
