@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -31,6 +32,18 @@ type purgeRequest struct {
 	Tag  string `query:"tag" doc:"A tag of a route, or one that the upstream gave by Surrogate-Key or Cache-Tag."`
 	URL  string `query:"url" doc:"A path with its query, as clients send it; on all hosts."`
 	Soft bool   `query:"soft" doc:"Keep the answers, but ask the upstream before they are used again."`
+}
+
+// Resolve refuses other parameters: an address whose & was not escaped brings
+// some, and would purge nothing.
+func (r *purgeRequest) Resolve(ctx huma.Context) []error {
+	u := ctx.URL()
+	for name := range u.Query() {
+		if name != "tag" && name != "url" && name != "soft" {
+			return []error{errors.New("there is no parameter " + name + "; escape the & of an address as %26")}
+		}
+	}
+	return nil
 }
 
 type purgeAnswer struct {

@@ -46,6 +46,7 @@ func TestPurge(t *testing.T) {
 		{"?url=/a&soft=true", http.StatusOK, `"purged":4`},
 		{"", http.StatusBadRequest, "Say what to purge"},
 		{"?tag=a&url=/b", http.StatusBadRequest, "Say what to purge"},
+		{"?url=/a?b=c&d=e", http.StatusUnprocessableEntity, "escape the & of an address as %26"},
 		{"?tag=a&soft=perhaps", http.StatusUnprocessableEntity, `"code":"bad-request"`},
 	} {
 		w := f.call(t, f.token, http.MethodDelete, "/v1/cache"+tt.query, "")

@@ -113,8 +113,7 @@ func (sd *side) answerPrepared(x *Exchange) {
 		return
 	}
 	sd.server.metrics.requests[byPrepared].Inc()
-	sd.write(x.conn, a)
-	x.done = answered
+	sd.write(x, a)
 }
 
 // reply writes a prepared answer to an exchange that was postponed.
@@ -123,24 +122,32 @@ func (sd *side) reply(x *Exchange, a Answer) {
 		return
 	}
 	sd.server.metrics.requests[byPrepared].Inc()
-	sd.write(x.conn, a)
-	sd.back(x)
+	if sd.write(x, a); x.done == answered {
+		sd.back(x)
+	}
 }
 
 // write writes a short answer at once.
-func (sd *side) write(c loop.Conn, a Answer) {
+func (sd *side) write(x *Exchange, a Answer) {
 	b := append(append(sd.out[:0], a.Head...), a.Lines...)
 	if !a.Dated {
 		b = append(b, sd.dateLine()...)
+	}
+	if !x.keepAlive {
+		b = append(b, "Connection: close\r\n"...)
 	}
 	b = append(b, "\r\n"...)
 	if len(a.Body) <= maxTogether {
 		b = append(b, a.Body...)
 		a.Body = nil
 	}
-	sd.loop.Write(c, b)
-	sd.loop.WriteShared(c, a.Body)
+	sd.loop.Write(x.conn, b)
+	sd.loop.WriteShared(x.conn, a.Body)
 	sd.out = b[:0]
+	if x.done = answered; !x.keepAlive {
+		sd.loop.End(x.conn)
+		x.done = ended
+	}
 }
 
 // maxTogether is how large a body may be that is copied to be written with its head.

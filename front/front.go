@@ -33,7 +33,7 @@ type Options struct {
 	Metrics        prometheus.Registerer             // may be nil
 }
 
-// Answer is prepared: what is written, with keep-alive, for a GET.
+// Answer is prepared: what is written for a GET.
 type Answer struct {
 	Head  []byte // from the status line to the last field; it does not change any more
 	Lines []byte // further fields; used within the call

@@ -98,3 +98,33 @@ func TestPostponedLeaves(t *testing.T) {
 		<-done
 	}
 }
+
+// TestPreparedClose has clients that do not keep their connections, as nginx
+// does not if it is not told to.
+func TestPreparedClose(t *testing.T) {
+	body := strings.Repeat("x", 1<<20)
+	f := start(t, front.Options{Loops: 1}, http.NotFoundHandler(), func(f *fixture) {
+		f.Prepare(func(x *front.Exchange) (front.Answer, bool) {
+			a := front.Answer{Head: fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n", len(body)), Body: []byte(body)}
+			if x.Target() != "/held" {
+				return a, true
+			}
+			if p, err := x.Postpone(); err == nil {
+				x.Loop().Post(func() { p.Reply(a) })
+			}
+			return front.Answer{}, false
+		})
+	})
+	for _, request := range []string{"GET %s HTTP/1.0\r\n\r\n", "GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"} {
+		for _, path := range []string{"/", "/held"} {
+			conn := f.dial(t)
+			fmt.Fprintf(conn, request, path)
+			all, err := io.ReadAll(conn)
+			head, got, _ := strings.Cut(string(all), "\r\n\r\n")
+			if err != nil || got != body || !strings.Contains(head, "\r\nConnection: close") || strings.Count(head, "Date: ") != 1 {
+				t.Errorf(request+" has %d bytes, %v, after %q", path, len(got), err, head)
+			}
+		}
+	}
+	await(t, "the connections to be gone", func() bool { return f.Loops()[0].Len() == 0 })
+}

@@ -199,10 +199,13 @@ func (sd *side) route(c loop.Conn, data uint32, r *head.Request, b []byte) (n in
 		if w := sd.server.waiting[string(path)]; w != nil && sd.knownHost(r.Host) {
 			return sd.handle(c, data, w, nil, b, r.Size)
 		}
-		if sd.server.prepared != nil && sd.keepsAlive() {
+		if sd.server.prepared != nil {
 			x := &sd.exchange
-			*x = Exchange{loop: sd.loop, side: sd, conn: c, data: data, head: r, keepAlive: true, knownHost: sd.knownHost(r.Host), rest: b[r.Size:]}
-			if sd.answerPrepared(x); x.done != untouched {
+			*x = Exchange{loop: sd.loop, side: sd, conn: c, data: data, head: r, keepAlive: sd.keepsAlive(), knownHost: sd.knownHost(r.Host), rest: b[r.Size:]}
+			if sd.answerPrepared(x); x.done == ended {
+				sd.free(data)
+			}
+			if x.done != untouched {
 				return r.Size, x.done == answered
 			}
 		}

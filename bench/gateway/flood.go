@@ -10,7 +10,7 @@ import (
 )
 
 // floodTime is when the flood is given up.
-const floodTime = 170 * time.Second
+const floodTime = 290 * time.Second
 
 // measureFlood asks for ever new URLs, so that each must be let in and another out.
 func measureFlood(ctx context.Context, r *run) error {

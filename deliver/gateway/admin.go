@@ -71,7 +71,7 @@ func (g *Gateway) Cache() CacheStatus {
 // PurgeTag removes the answers with the tag, or, softly, has them asked about
 // before their next use. It returns how many there were.
 func (g *Gateway) PurgeTag(name string, softly bool) int {
-	return g.invalidate([]tag{{nil, tagName, name}}, howTo(softly))
+	return g.purge(tag{nil, tagName, name}, softly)
 }
 
 // PurgeURL is PurgeTag for the answers of a path with its query, on all hosts;
@@ -84,12 +84,13 @@ func (g *Gateway) PurgeURL(address string, softly bool) int {
 			address = rest[i:]
 		}
 	}
-	return g.invalidate([]tag{{nil, tagTarget, address}}, howTo(softly))
+	return g.purge(tag{nil, tagTarget, address}, softly)
 }
 
-func howTo(softly bool) staleness {
+func (g *Gateway) purge(t tag, softly bool) int {
+	how := removed
 	if softly {
-		return soft
+		how = soft
 	}
-	return removed
+	return g.invalidate([]tag{t}, how)
 }

@@ -22,10 +22,15 @@ func (c CacheConfig) Validate() error {
 	if c.Size < 0 || c.Object < 0 || c.Size != 0 && c.Size < 1<<20 {
 		return errors.New("size is at least 1MiB, and object not negative")
 	}
+	if c.Object > max(c.Size, defaultSize)/4 {
+		return errors.New("object is above a quarter of size; raise size, or lower it")
+	}
 	return nil
 }
 
+const defaultSize = 64 << 20
+
 func (c *CacheConfig) fill() {
-	c.Size = cmp.Or(c.Size, 64<<20)
+	c.Size = cmp.Or(c.Size, defaultSize)
 	c.Object = min(cmp.Or(c.Object, 8<<20), c.Size/4)
 }

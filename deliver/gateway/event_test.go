@@ -198,7 +198,7 @@ func TestEventPublished(t *testing.T) {
 		if err := json.Unmarshal(e.Data, &data); err != nil {
 			t.Fatal(err)
 		}
-		if e.Topic != "pages/changed" || e.Type != "route.changed" || e.Subject != "/?page=a" || e.Source != "/routes//" || data.URL != "/?page=a" ||
+		if e.Topic != "pages/changed" || e.Type != "route.changed" || e.Subject != "/?page=a" || e.Source != "/routes/" || data.URL != "/?page=a" ||
 			data.Status != 200 || data.ContentType != "application/json" || string(data.Body) != version(7) || data.ETag != s.get(t, "/?page=a").header.Get("Etag") {
 			t.Errorf("event %+v with %s", e, e.Data)
 		}
@@ -340,6 +340,55 @@ func TestWaitPolls(t *testing.T) {
 }
 
 // An origin that fails leaves them waiting; what it says then ends the wait.
+// TestWaitRetries has an upstream that fails after an event: it is asked again
+// after a while, not at once, and what it then says is given; one that does not
+// recover is an error, since the old answer is known to be wrong.
+func TestWaitRetries(t *testing.T) {
+	for name, failure := range map[string]func(http.ResponseWriter){
+		"it is cut":   func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"it says 500": func(w http.ResponseWriter) { w.Header().Del("Cache-Control"); w.WriteHeader(http.StatusInternalServerError) },
+	} {
+		for _, recovers := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, recovers %v", name, recovers), func(t *testing.T) {
+				onBoth(t, func(t *testing.T, start starter) {
+					t.Parallel()
+					var down atomic.Bool
+					var failures atomic.Int32
+					s := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						w.Header().Set("Cache-Control", "max-age=60")
+						switch {
+						case !down.Load():
+							_, _ = io.WriteString(w, "old")
+						case recovers && failures.Add(1) > 2: // a cut GET is tried twice
+							_, _ = io.WriteString(w, "new")
+						default:
+							failure(w)
+						}
+					}), comments(), nil)
+					etag := s.get(t, "/?page=a").header.Get("Etag")
+					want, body := http.StatusOK, "new"
+					if !recovers {
+						want, body = http.StatusGatewayTimeout, ""
+					}
+					wait := crowd(t, s, 3, "/?page=a", func(_ int, a *answer) {
+						if a.status != want || body != "" && a.body != body {
+							t.Errorf("answer %d %q, want %d %q", a.status, a.body, want, body)
+						}
+					}, func(int) []string { return patientFields(etag, 5) })
+					s.waiting(t, 3)
+					down.Store(true)
+					asked := s.asked()
+					s.commit("comments/a", `{"page":"a"}`)
+					wait()
+					if n := s.asked() - asked; n > 8 {
+						t.Errorf("in five seconds the upstream was asked %d times", n)
+					}
+				})
+			})
+		}
+	}
+}
+
 func TestWaitFailure(t *testing.T) {
 	b := &board{}
 	var down atomic.Bool

@@ -39,6 +39,7 @@ type flight struct {
 	done    chan struct{}  // closed when the rest is set
 	entry   *entry         // the answer; nil if it cannot be shared
 	pass    *http.Response // for the leader alone; its to close
+	alone   bool           // the entry is for the leader alone, too
 	err     error
 	status  rfc9111.Status
 }
@@ -109,16 +110,7 @@ func tagsFor(k route.Key, names []string) []tag {
 // the next flight, if somebody waits for that.
 func (g *Gateway) fly(f *flight) {
 	for f != nil {
-		func() {
-			defer func() {
-				if v := recover(); v != nil { // one bad answer never ends the process
-					g.metrics.panics.Inc()
-					g.options.Logger.Error("a fetch failed", "panic", v, "route", f.key.key.Route.Name)
-					f.err = errPanic
-				}
-			}()
-			g.fetch(f)
-		}()
+		g.fetchSafely(f)
 		g.mu.Lock()
 		next := f.next
 		if next == nil {
@@ -134,7 +126,27 @@ func (g *Gateway) fly(f *flight) {
 	}
 }
 
-var errPanic = errors.New("the answer could not be dealt with")
+// flyAlone makes a request for one client, which nobody joins.
+func (g *Gateway) flyAlone(k route.Key, out http.Header, seen *resource) *flight {
+	f := g.newFlight(newFlightKey(k, out, seen), out, seen)
+	g.spawn(func() { // ended by the upstream's deadlines
+		g.fetchSafely(f)
+		close(f.done)
+	})
+	return f
+}
+
+// fetchSafely is fetch; one bad answer never ends the process.
+func (g *Gateway) fetchSafely(f *flight) {
+	defer func() {
+		if v := recover(); v != nil {
+			g.metrics.panics.Inc()
+			g.options.Logger.Error("a fetch failed", "panic", v, "route", f.key.key.Route.Name)
+			f.err = errors.New("the answer could not be dealt with")
+		}
+	}()
+	g.fetch(f)
+}
 
 // outdate has those who come from now on not given what flights with the tags
 // are about to bring.
@@ -198,7 +210,7 @@ func (g *Gateway) upstreamRequest(f *flight, stored *entry) (*http.Request, erro
 		host = k.Host
 	}
 	route.SetForwarded(h, &k)
-	h.Add("Via", "1.1 chappe") // RFC 9110 §7.6.3
+	h.Add("Via", "1.1 "+g.via) // RFC 9110 §7.6.3
 	if h["User-Agent"] == nil {
 		h["User-Agent"] = []string{"chappe"}
 	}
@@ -264,7 +276,7 @@ func (g *Gateway) land(f *flight, stored *entry, started uint64, x *rfc9111.Exch
 			g.store.drop(stored) // what it was is no more
 		}
 		if x.Status < 500 {
-			g.store.pass(k, time.Now().Add(passTime))
+			g.store.pass(k)
 		}
 		f.pass, f.status.Detail = res, why
 		return
@@ -274,7 +286,7 @@ func (g *Gateway) land(f *flight, stored *entry, started uint64, x *rfc9111.Exch
 	case err != nil:
 		g.fallBack(f, stored, err)
 	case !whole:
-		g.store.pass(k, time.Now().Add(passTime))
+		g.store.pass(k)
 		f.pass, f.status.Detail = res, "too-large"
 	default:
 		f.entry = g.keep(f, started, x, body, stored)
@@ -308,6 +320,7 @@ func (g *Gateway) keep(f *flight, started uint64, x *rfc9111.Exchange, body []by
 		e.used.Store(before.used.Load())
 	}
 	if !storable || any {
+		f.alone = true
 		if before != nil {
 			g.store.drop(before)
 		}

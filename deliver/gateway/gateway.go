@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/http/httputil"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,11 +41,12 @@ type Options struct {
 type Gateway struct {
 	options Options
 	table   route.Table
-	places  []place // by the routes' index
+	places  []*place // by the routes' index
 	origins *upstream.Origins
 	store   *store
 	proxy   *httputil.ReverseProxy
 	metrics *metrics
+	via     string // how we call ourselves to upstreams (RFC 9110 §7.6.3)
 	desks   []*desk
 	waiters waitlist.Crowd[route.Key] // those that wait for a change: their entries are kept fresh
 	hosted  atomic.Uint32
@@ -66,7 +69,7 @@ func New(o Options) (*Gateway, error) {
 	o.Cache.fill()
 	g := &Gateway{
 		options: o, origins: upstream.NewOrigins(o.Logger), flights: map[flightKey]*flight{},
-		news: make(chan struct{}, 1), renew: make(chan *entry, maxRenew), changes: make(chan *entry, maxChanges),
+		via: "chappe-" + strings.ToLower(rand.Text()[:8]), news: make(chan struct{}, 1), renew: make(chan *entry, maxRenew), changes: make(chan *entry, maxChanges),
 	}
 	g.metrics = newMetrics(o.Metrics, g)
 	var routes []*route.Route
@@ -82,7 +85,7 @@ func New(o Options) (*Gateway, error) {
 			return nil, fmt.Errorf("routes[%d].upstream: %w", i, err)
 		}
 		routes = append(routes, rt)
-		g.places = append(g.places, place{rt, pool, g.metrics.route(rt.Name)})
+		g.places = append(g.places, &place{route: rt, pool: pool, routeMetrics: g.metrics.route(rt.Name)})
 	}
 	g.table = route.NewTable(routes, o.Reserved)
 	var err error
@@ -150,9 +153,10 @@ type place struct {
 	route *route.Route
 	pool  *upstream.Pool
 	routeMetrics
+	warned atomic.Int64 // Unix second of the last warning
 }
 
-func (g *Gateway) place(rt *route.Route) *place { return &g.places[rt.Index] }
+func (g *Gateway) place(rt *route.Route) *place { return g.places[rt.Index] }
 
 // recentHit is how long after its last hit an entry is still in use.
 const recentHit = 5 * time.Minute

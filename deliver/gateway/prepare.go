@@ -74,7 +74,7 @@ func (g *Gateway) saysSecure(x *front.Exchange) bool {
 // lineUp has an exchange wait on its loop for a flight that is under way: it
 // takes no goroutine then. Whoever begins one is net/http's.
 func (g *Gateway) lineUp(x *front.Exchange, k route.Key) {
-	if g.flying.Load() == 0 {
+	if g.flying.Load() == 0 || strings.Contains(x.Header("via"), g.via) { // it would wait for itself
 		return
 	}
 	r, err := x.Request()
@@ -120,7 +120,7 @@ func (g *Gateway) answerOne(f *flight, x *front.Exchange) {
 		f.key.key.Route.MarkCORS(h, x.Header("origin"))
 		x.Answer(p.Status, h, body)
 		return
-	case f.entry == nil || !f.entry.selector.Matches(x.Header):
+	case f.entry == nil || f.alone || !f.entry.selector.Matches(x.Header):
 		x.Pass() // to ask for itself
 		return
 	}

@@ -79,7 +79,7 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 		out.Header.Set("X-Forwarded-For", addr.String())
 		out.Header.Set("X-Real-Ip", addr.String())
 	}
-	out.Header.Add("Via", "1.1 chappe") // RFC 9110 §7.6.3
+	out.Header.Add("Via", "1.1 "+g.via) // RFC 9110 §7.6.3
 }
 
 // passedOn looks at the answer to a request that was passed on: what it makes

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -171,8 +172,12 @@ func (g *Gateway) renewOne(ctx context.Context, e *entry) {
 	case <-ctx.Done():
 		return
 	}
-	if f.err == nil && f.entry == nil { // it cannot be kept any more
+	switch {
+	case f.entry != nil:
+	case f.err == nil && f.status.ForwardStatus < http.StatusInternalServerError: // it cannot be kept any more
 		g.tell(e.key)
+	default:
+		g.each(e.key, (*desk).retry)
 	}
 }
 

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"errors"
-	"io"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -63,10 +62,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		delete(r.Header, "Cookie")
 	}
+	w.Header()["Content-Type"] = nil // net/http is to make none up
 	w = progress.Writer(w)
 	r.Body = progress.Body(r.Body, w)
 	path, _, _ := strings.Cut(targetOf(r), "?")
 	switch {
+	case strings.Contains(strings.Join(r.Header["Via"], ","), g.via):
+		refuse(w, r, rt, problem.New("upstream-loop", "The route's upstream is this server itself"))
 	case rt.Preflight(w, r):
 	case !rt.Allows(r.Method):
 		w.Header().Set("Allow", strings.Join(rt.Methods, ", "))
@@ -116,18 +118,22 @@ func (g *Gateway) serveCached(w http.ResponseWriter, r *http.Request, rt *route.
 			why = "header"
 		case r.Header["Cookie"] != nil && !rt.Decides() && len(rt.Cookies) == 0:
 			why = "cookie"
-		case v.resource != nil && time.Now().Before(v.resource.passUntil):
-			why = "hit-for-miss"
-		case r.Method == http.MethodHead, r.Header["Range"] != nil:
+		case r.Method == http.MethodHead:
+			why = "head"
+		case r.Header["Range"] != nil:
 			why = "partial"
-		}
-		if why != "" {
-			g.forward(w, r, rt, rfc9111.Status{Forward: v.forwardReason(), Detail: why})
+		case v.resource == nil || time.Now().After(v.resource.passUntil):
+			if f, leader := g.join(v.key, out, v.resource); f != nil && v.wait(f, leader, out) {
+				return
+			}
+			continue
+		case r.Header["If-None-Match"] != nil || r.Header["If-Modified-Since"] != nil:
+			why = "hit-for-miss" // which the upstream may answer by 304
+		case v.wait(g.flyAlone(v.key, out, v.resource), true, out):
 			return
 		}
-		if v.wait(out) {
-			return
-		}
+		g.forward(w, r, rt, rfc9111.Status{Forward: v.forwardReason(), Detail: why})
+		return
 	}
 	g.forward(w, r, rt, rfc9111.Status{Forward: "vary-miss", Detail: "variants"})
 }
@@ -193,11 +199,7 @@ func (g *Gateway) discard(f *flight, leader bool) {
 
 // wait has the request answered by a flight. It reports whether it was: what
 // the flight brought may be another variant, or stored already.
-func (v *visit) wait(out http.Header) bool {
-	f, leader := v.g.join(v.key, out, v.resource)
-	if f == nil {
-		return false
-	}
+func (v *visit) wait(f *flight, leader bool, out http.Header) bool {
 	var interims chan interim
 	if leader {
 		interims = f.interim
@@ -226,14 +228,14 @@ func (v *visit) land(f *flight, leader bool, out http.Header) bool {
 	case f.err != nil:
 		v.g.place(v.rt).failures.Inc()
 		v.g.fail(v.w, v.r, v.rt, f.err)
-	case f.entry != nil && f.entry.selector.Matches(route.Sent(out).Header):
+	case f.entry != nil && f.entry.selector.Matches(route.Sent(out).Header) && (leader || !f.alone):
 		v.g.place(v.rt).misses.Inc()
 		f.entry.use(time.Now())
 		v.serve(f.entry, status)
 	case f.pass != nil && leader:
 		v.g.place(v.rt).passes.Inc()
 		v.hand(f.pass, status)
-	case f.pass != nil:
+	case f.pass != nil || f.alone:
 		v.g.forward(v.w, v.r, v.rt, rfc9111.Status{Forward: status.Forward, Detail: status.Detail})
 	default:
 		return false
@@ -268,34 +270,8 @@ func (v *visit) hand(res *http.Response, status rfc9111.Status) {
 		return
 	}
 	v.w.WriteHeader(res.StatusCode)
-	if err := copyOut(v.w, res.Body, res.ContentLength < 0); err != nil {
+	if err := progress.Copy(v.w, res.Body, res.ContentLength < 0); err != nil {
 		panic(http.ErrAbortHandler) // the client is to see that it is not whole
-	}
-}
-
-// copyOut copies a body; live has each piece sent on at once.
-func copyOut(w http.ResponseWriter, body io.Reader, live bool) error {
-	if !live {
-		_, err := io.Copy(w, body)
-		return err
-	}
-	conn, b := http.NewResponseController(w), make([]byte, 32<<10)
-	for {
-		n, err := body.Read(b)
-		if n > 0 {
-			if _, err := w.Write(b[:n]); err != nil {
-				return err
-			}
-			if err := conn.Flush(); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
 	}
 }
 
@@ -320,7 +296,7 @@ func (v *visit) serve(e *entry, status rfc9111.Status) {
 	if unchanged {
 		body = nil
 	} else if in["Range"] != nil && e.status == http.StatusOK && v.r.Method == http.MethodGet { // RFC 9110 §14.2
-		body, code = part(h, in, f.Body, code)
+		body, code = rfc9111.Part(h, in, f.Body, code)
 	}
 	v.w.WriteHeader(code)
 	if v.r.Method != http.MethodHead {
@@ -328,29 +304,17 @@ func (v *visit) serve(e *entry, status rfc9111.Status) {
 	}
 }
 
-// part is the range that is asked for (RFC 9110 §14).
-func part(h, in http.Header, body []byte, code int) ([]byte, int) {
-	size := int64(len(body))
-	start, end, verdict := rfc9111.Range(strings.Join(in["Range"], ","), in.Get("If-Range"), h, size)
-	switch verdict {
-	case rfc9111.RangePart:
-		h.Set("Content-Range", "bytes "+strconv.FormatInt(start, 10)+"-"+strconv.FormatInt(end-1, 10)+"/"+strconv.FormatInt(size, 10))
-		h.Set("Content-Length", strconv.FormatInt(end-start, 10))
-		return body[start:end], http.StatusPartialContent
-	case rfc9111.RangeUnsatisfiable:
-		h.Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
-		h.Set("Content-Length", "0")
-		return nil, http.StatusRequestedRangeNotSatisfiable
-	}
-	return body, code
-}
+// warnEvery is how many seconds lie between two warnings about a route.
+const warnEvery = 10
 
 // fail answers for an upstream that did not.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, rt *route.Route, err error) {
 	if r.Context().Err() != nil {
 		return // nobody is there
 	}
-	g.options.Logger.Debug("an upstream failed", "route", rt.Name, "err", err)
+	if now, last := time.Now().Unix(), g.place(rt).warned.Load(); now-last >= warnEvery && g.place(rt).warned.CompareAndSwap(last, now) {
+		g.options.Logger.Warn("an upstream failed", "route", rt.Name, "err", err)
+	}
 	p := failure(err)
 	w.Header().Set("Cache-Status", rfc9111.Status{Forward: "miss", Detail: p.Code}.String())
 	refuse(w, r, rt, p)

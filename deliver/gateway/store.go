@@ -15,8 +15,8 @@ import (
 // maxVariants is how many answers one key may have, by Vary; the oldest goes.
 const maxVariants = 16
 
-// passTime is how long requests of a key whose answer could not be shared are
-// sent on side by side ("hit-for-miss").
+// passTime is how long requests of a key whose answer could not be shared go
+// side by side ("hit-for-miss"). What they bring is stored, if it may be.
 const passTime = 10 * time.Second
 
 // resource is what is known of a key. It does not change: a new one takes its
@@ -171,12 +171,15 @@ func (s *store) put(e *entry, vary []string) (old *entry) {
 	return old
 }
 
-// pass notes that answers of the key cannot be shared.
-func (s *store) pass(k route.Key, until time.Time) {
+// pass notes that an answer of the key could not be shared.
+func (s *store) pass(k route.Key) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	next := &resource{key: k, passUntil: until}
+	next := &resource{key: k, passUntil: time.Now().Add(passTime)}
 	if before := s.get(k); before != nil {
+		if time.Until(before.passUntil) > passTime/2 {
+			return
+		}
 		next.vary, next.variants = before.vary, before.variants
 	}
 	s.set(next)

@@ -10,12 +10,13 @@ import (
 	"github.com/chappe/chappe/front"
 	"github.com/chappe/chappe/internal/loop"
 	"github.com/chappe/chappe/internal/prepared"
+	"github.com/chappe/chappe/internal/problem"
 	"github.com/chappe/chappe/internal/rfc9111"
 	"github.com/chappe/chappe/internal/slab"
 )
 
 // retryTime is how soon a wait looks again at an answer that is not fresh.
-const retryTime = 5 * time.Second
+const retryTime = 2 * time.Second
 
 // desk is where the clients of one loop wait. It runs on the loop.
 type desk struct {
@@ -63,18 +64,15 @@ func (g *Gateway) hold(x *front.Exchange, e *entry, length time.Duration) bool {
 // holds has a request of net/http wait on one of the loops, in turn, if it
 // wants to.
 func (v *visit) holds(e *entry) bool {
-	g, wait := v.g, route.Wait(v.r.Header.Get("Prefer"))
-	if wait <= 0 || v.r.Method != http.MethodGet || len(g.desks) == 0 || v.r.Header.Get("If-None-Match") == "" {
+	g, length := v.g, route.Wait(v.r.Header.Get("Prefer"))
+	if length <= 0 || v.r.Method != http.MethodGet || len(g.desks) == 0 || v.r.Header.Get("If-None-Match") == "" {
 		return false
 	}
 	d := g.desks[int(g.hosted.Add(1))%len(g.desks)]
-	held := make(chan bool, 1)
 	front.Host(d.loop, func(x *front.Exchange) {
-		ok := g.hold(x, e, wait)
-		if !ok {
+		if !g.hold(x, e, length) {
 			x.Answer(http.StatusNotModified, prepared.ReadHeader(e.form(x.Header("accept-encoding")).NotModified), nil)
 		}
-		held <- ok
 	}, v.w, v.r)
 	return true
 }
@@ -111,12 +109,15 @@ func (d *desk) look(id uint32) {
 	w := d.waits.At(id)
 	e := d.current(w)
 	left := w.ends - d.loop.Now()
-	if r := d.g.store.get(w.entry.key); e == nil && r != nil && time.Now().Before(r.passUntil) {
-		left = 0 // it cannot be shared any more: the client is to ask for itself
-	}
-	switch {
+	switch r := d.g.store.get(w.entry.key); {
+	case e == nil && r != nil && time.Now().Before(r.passUntil): // it cannot be shared any more: the client is to ask for itself
+		d.answer(id, w.entry, true)
+		return
 	case e != nil && !e.purged.Load() && !rfc9111.ETagMatches(w.tag, e.form(w.encoding).ETag):
 		d.answer(id, e, false)
+		return
+	case left <= 0 && w.entry.purged.Load():
+		d.giveUp(id)
 		return
 	case left <= 0:
 		d.answer(id, w.entry, true)
@@ -167,6 +168,16 @@ func (d *desk) answer(id uint32, e *entry, unchanged bool) {
 	w.x.Answer(code, h, body)
 }
 
+// giveUp ends a wait for an answer that has changed, nobody knows how.
+func (d *desk) giveUp(id uint32) {
+	w := *d.waits.At(id)
+	d.forget(id)
+	p := problem.New("upstream-timeout", "The upstream did not say in time what the new answer is.")
+	h, body := p.Answer()
+	w.entry.key.Route.MarkCORS(h, w.origin)
+	w.x.Answer(p.Status, h, body)
+}
+
 // forget frees a place.
 func (d *desk) forget(id uint32) {
 	w := d.waits.At(id)
@@ -179,15 +190,25 @@ func (d *desk) forget(id uint32) {
 	d.waits.Remove(id)
 }
 
+// retry has a wait look again, after a while: what it waits for could not be
+// fetched.
+func (d *desk) retry(id uint32) {
+	w := d.waits.At(id)
+	d.loop.Wake(w.conn, max(time.Millisecond, min(w.ends-d.loop.Now(), retryTime)))
+}
+
 // tell has those that wait for the key look.
-func (g *Gateway) tell(k route.Key) {
+func (g *Gateway) tell(k route.Key) { g.each(k, (*desk).look) }
+
+// each does something with all that wait for the key.
+func (g *Gateway) each(k route.Key, do func(d *desk, id uint32)) {
 	if !g.waiters.Has(k) {
 		return
 	}
 	for _, d := range g.desks {
 		d.loop.Post(func() {
 			for id := range d.byKey[k] {
-				d.look(id)
+				do(d, id)
 			}
 		})
 	}

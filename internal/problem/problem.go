@@ -39,6 +39,7 @@ var statuses = map[string]int{
 	"bad-content-type":    http.StatusUnsupportedMediaType,
 	"host-refused":        http.StatusMisdirectedRequest,
 	"upstream-failed":     http.StatusBadGateway,
+	"upstream-loop":       http.StatusLoopDetected,
 	"upstream-busy":       http.StatusServiceUnavailable,
 	"upstream-timeout":    http.StatusGatewayTimeout,
 	"not-cached":          http.StatusGatewayTimeout, // RFC 9111 §5.2.1.7

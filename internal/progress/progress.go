@@ -3,6 +3,7 @@
 package progress
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -58,4 +59,30 @@ func (r *reader) Read(b []byte) (int, error) {
 		_ = r.conn.SetReadDeadline(time.Time{})
 	}
 	return n, err
+}
+
+// Copy copies a body; live has each piece sent on at once.
+func Copy(w http.ResponseWriter, body io.Reader, live bool) error {
+	if !live {
+		_, err := io.Copy(w, body)
+		return err
+	}
+	conn, b := http.NewResponseController(w), make([]byte, 32<<10)
+	for {
+		n, err := body.Read(b)
+		if n > 0 {
+			if _, err := w.Write(b[:n]); err != nil {
+				return err
+			}
+			if err := conn.Flush(); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

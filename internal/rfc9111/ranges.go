@@ -3,6 +3,7 @@ package rfc9111
 import (
 	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -56,4 +57,23 @@ func rangeHolds(ifRange string, stored http.Header) bool {
 	// RFC 9110 §8.8.2.2: within the second of the change there may have been others.
 	made, ok := ParseDate(stored.Get("Date"))
 	return ok && made.Sub(modified) >= time.Second
+}
+
+// Part cuts the range that in asks for out of a whole representation with the
+// header h, which it adapts (RFC 9110 §15.3.7, §15.5.17); code is the status of
+// the whole one.
+func Part(h, in http.Header, body []byte, code int) ([]byte, int) {
+	size := int64(len(body))
+	start, end, verdict := Range(strings.Join(in["Range"], ","), in.Get("If-Range"), h, size)
+	switch verdict {
+	case RangePart:
+		h.Set("Content-Range", "bytes "+strconv.FormatInt(start, 10)+"-"+strconv.FormatInt(end-1, 10)+"/"+strconv.FormatInt(size, 10))
+		h.Set("Content-Length", strconv.FormatInt(end-start, 10))
+		return body[start:end], http.StatusPartialContent
+	case RangeUnsatisfiable:
+		h.Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
+		h.Set("Content-Length", "0")
+		return nil, http.StatusRequestedRangeNotSatisfiable
+	}
+	return body, code
 }

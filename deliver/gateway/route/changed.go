@@ -33,7 +33,7 @@ func (rt *Route) Changed(target string, status int, etag, contentType string, bo
 	if len(subject) > maxSubject {
 		subject = ""
 	}
-	return event.Event{Source: "/routes/" + rt.Name, Type: "route.changed", Subject: subject, Topic: rt.Topic, Data: data}
+	return event.Event{Source: "/routes/" + strings.TrimPrefix(rt.Name, "/"), Type: "route.changed", Subject: subject, Topic: rt.Topic, Data: data}
 }
 
 func textOf(contentType string, body []byte) json.RawMessage {

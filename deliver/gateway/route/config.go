@@ -42,7 +42,7 @@ type Config struct {
 	Cookies []string `yaml:"cookies"`
 	// Authorization lets answers to requests with that header be shared, each with those who send the same.
 	Authorization bool `yaml:"authorization"`
-	// KeepHost sends the client's Host upstream; otherwise the upstream's own is Sent, and the client's as X-Forwarded-Host.
+	// KeepHost sends the client's Host upstream; otherwise the upstream's own is sent, and the client's as X-Forwarded-Host.
 	KeepHost bool `yaml:"keep_host"`
 	// CORS are the origins whose pages may read the answers, or "*". Preflights are answered here then, and what the upstream says about it is replaced.
 	CORS []string `yaml:"cors"`
@@ -97,6 +97,8 @@ func (c Config) Validate() error {
 		return errors.New("refresh_tag: refresh_on is missing; say which topics' events it is for, like comments/**")
 	case c.Topic != "" && event.AnyMatches(c.RefreshOn, c.Topic):
 		return errors.New("topic: what is published there would make the route stale again, for ever; take one that refresh_on does not match")
+	case c.Health != "" && !strings.HasPrefix(c.Health, "/"):
+		return errors.New("health is no path; write one like /healthz")
 	case c.Concurrency < 0:
 		return errors.New("concurrency is negative; leave it out for its default")
 	}
@@ -121,7 +123,18 @@ func (c Config) validateNames() error {
 			return fmt.Errorf("%q is no name of a method, header or cookie", name)
 		}
 	}
+	for _, method := range c.Methods {
+		if method != strings.ToUpper(method) {
+			return fmt.Errorf("methods: %s is not in capitals, which count (RFC 9110 §9.1); write %s", method, strings.ToUpper(method))
+		}
+	}
 	for _, name := range c.Headers {
+		switch http.CanonicalHeaderKey(name) {
+		case "Cookie":
+			return errors.New("headers: name the cookies themselves, in cookies")
+		case "Authorization":
+			return errors.New("headers: write authorization: true instead")
+		}
 		if forbidden(http.CanonicalHeaderKey(name)) {
 			return fmt.Errorf("headers: %s says who the client is or how the connection is kept; it is never taken from the client", name)
 		}
@@ -147,12 +160,12 @@ func isOrigin(s string) bool {
 func (c Config) validateTags() error {
 	for _, t := range c.Tag {
 		if _, err := parseTemplate(t, c.isRequestField); err != nil {
-			return fmt.Errorf("tag: %w", err)
+			return fmt.Errorf("tag: %w; there are {path}, {host}, {query.NAME} and, of those in headers, {header.NAME}", err)
 		}
 	}
 	for _, t := range c.RefreshTag {
 		if _, err := parseTemplate(t, isEventField); err != nil {
-			return fmt.Errorf("refresh_tag: %w", err)
+			return fmt.Errorf("refresh_tag: %w; there are {topic}, {type}, {source}, {subject}, {id} and {data.NAME}", err)
 		}
 	}
 	return nil
