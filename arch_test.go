@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 	"internal/head/headtest": {},
 	"internal/listen":        {},
 	"internal/index":         {"internal/slab"},
-	"internal/loadreport":    {},
+	"internal/loadreport":    {"internal/terminal"},
 	"internal/loop":          {"internal/slab"},
 	"internal/memory":        {},
 	"internal/problem":       {},

@@ -345,8 +345,11 @@ func TestWaitPolls(t *testing.T) {
 // recover is an error, since the old answer is known to be wrong.
 func TestWaitRetries(t *testing.T) {
 	for name, failure := range map[string]func(http.ResponseWriter){
-		"it is cut":   func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
-		"it says 500": func(w http.ResponseWriter) { w.Header().Del("Cache-Control"); w.WriteHeader(http.StatusInternalServerError) },
+		"it is cut": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"it says 500": func(w http.ResponseWriter) {
+			w.Header().Del("Cache-Control")
+			w.WriteHeader(http.StatusInternalServerError)
+		},
 	} {
 		for _, recovers := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, recovers %v", name, recovers), func(t *testing.T) {

@@ -81,8 +81,7 @@ func (p *pending) take() []tag {
 		tags[tag{rt, tagRoute, ""}] = struct{}{}
 	}
 	for _, s := range events {
-		names, _ := s.route.StaleTags(&s.record.Event)
-		for _, name := range names {
+		for _, name := range s.route.StaleTags(&s.record.Event) {
 			tags[tag{s.route, tagName, name}] = struct{}{}
 		}
 	}

@@ -15,10 +15,10 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
+
+	"github.com/chappe/chappe/internal/terminal"
 )
 
 // Connections is of connections that wait, and of messages to them.
@@ -148,7 +148,7 @@ func (r *Requests) Print(w io.Writer, asJSON bool) error {
 		return json.NewEncoder(w).Encode(r)
 	}
 	t := newTable(w)
-	t.row("url", "%s", printable(r.URL))
+	t.row("url", "%s", terminal.Printable(r.URL))
 	t.row("requests", "%d in %.2f s, %.0f a second (%d connections)", r.Requests, r.Seconds, r.PerSecond, r.Count)
 	for _, status := range slices.Sorted(maps.Keys(r.Statuses)) {
 		t.row("", "%d: status %d", r.Statuses[status], status)
@@ -180,20 +180,10 @@ func (t table) known(name, format string, value *float64) {
 
 func (t table) reasons(reasons map[string]int) {
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
-		t.row("", "%d: %s", reasons[reason], printable(reason))
+		t.row("", "%d: %s", reasons[reason], terminal.Printable(reason))
 	}
 }
 
 func (t table) latency(l Latency) {
 	t.row("latency", "p50 %.1f ms, p90 %.1f ms, p99 %.1f ms, max %.1f ms", l.P50, l.P90, l.P99, l.Max)
-}
-
-// printable takes away what could command a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, s)
 }

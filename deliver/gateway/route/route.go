@@ -48,14 +48,8 @@ func (rt *Route) Tags(k *Key, out http.Header) []string {
 	return expandAll(rt.tags, requestField(k, Sent(out).Header))
 }
 
-// StaleTags are the tags that an event makes stale; all says that it is
-// everything.
-func (rt *Route) StaleTags(e *event.Event) (tags []string, all bool) {
-	if len(rt.refreshTag) == 0 {
-		return nil, true
-	}
-	return expandAll(rt.refreshTag, eventField(e)), false
-}
+// StaleTags are the tags that an event makes stale.
+func (rt *Route) StaleTags(e *event.Event) []string { return expandAll(rt.refreshTag, eventField(e)) }
 
 func parseAll(texts []string, known func(string) bool) ([]template, error) {
 	var all []template

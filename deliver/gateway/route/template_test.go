@@ -66,22 +66,18 @@ func TestStaleTags(t *testing.T) {
 		{strings.Repeat("y", 257), "none"},
 	} {
 		rt := newRoute(t, route.Config{RefreshOn: []event.Pattern{"comments/**"}, RefreshTag: []string{tt.tag}})
-		got, all := rt.StaleTags(e)
+		got := rt.StaleTags(e)
 		want := []string{tt.want}
 		if tt.want == "none" {
 			want = nil
 		}
-		if all || !slices.Equal(got, want) {
-			t.Errorf("StaleTags by %.40q = %q, %v, want %q", tt.tag, got, all, want)
+		if !slices.Equal(got, want) {
+			t.Errorf("StaleTags by %.40q = %q, want %q", tt.tag, got, want)
 		}
 	}
-	rt := newRoute(t, route.Config{RefreshOn: []event.Pattern{"comments/**"}})
-	if got, all := rt.StaleTags(e); !all || got != nil {
-		t.Errorf("StaleTags without refresh_tag = %q, %v, want all", got, all)
-	}
-	rt = newRoute(t, route.Config{RefreshOn: []event.Pattern{"comments/**"}, RefreshTag: []string{"{data}", "{data.a}"}})
+	rt := newRoute(t, route.Config{RefreshOn: []event.Pattern{"comments/**"}, RefreshTag: []string{"{data}", "{data.a}"}})
 	for data, want := range map[string]string{`"text"`: "text", "5": "5", "": "", "{": "", "[1]": ""} {
-		got, _ := rt.StaleTags(&event.Event{Data: []byte(data)})
+		got := rt.StaleTags(&event.Event{Data: []byte(data)})
 		if strings.Join(got, "|") != want {
 			t.Errorf("StaleTags of data %q = %q, want %q", data, got, want)
 		}
@@ -112,7 +108,7 @@ func FuzzTemplate(f *testing.F) {
 			t.Errorf("refresh_tag %q: New says %v, Validate %v", text, err, c.Validate())
 		}
 		if err == nil {
-			tags, _ := rt.StaleTags(&event.Event{Data: []byte(data)})
+			tags := rt.StaleTags(&event.Event{Data: []byte(data)})
 			checkTags(t, tags)
 		}
 	})
