@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -214,7 +213,7 @@ func (g *Gateway) upstreamRequest(f *flight, stored *entry) (*http.Request, erro
 	if h["User-Agent"] == nil {
 		h["User-Agent"] = []string{"chappe"}
 	}
-	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
+	ctx := httptrace.WithClientTrace(g.life, &httptrace.ClientTrace{
 		Got1xxResponse: func(status int, header textproto.MIMEHeader) error {
 			select {
 			case f.interim <- interim{status, http.Header(header).Clone()}:

@@ -50,6 +50,7 @@ type Gateway struct {
 	desks   []*desk
 	waiters waitlist.Crowd[route.Key] // those that wait for a change: their entries are kept fresh
 	hosted  atomic.Uint32
+	queued  atomic.Int64 // requests that wait for a fetch
 	filling atomic.Int64 // bytes of answers that are being read
 
 	mu      sync.Mutex
@@ -59,8 +60,10 @@ type Gateway struct {
 	news    chan struct{} // there is something in pending
 	pending pending
 	renew   chan *entry
-	changes chan *entry // to be published
-	closing bool        // guarded by mu
+	changes chan *entry     // to be published
+	closing bool            // guarded by mu
+	life    context.Context // of fetches, which outlive the requests that began them
+	end     context.CancelFunc
 	run     sync.WaitGroup
 }
 
@@ -71,6 +74,7 @@ func New(o Options) (*Gateway, error) {
 		options: o, origins: upstream.NewOrigins(o.Logger), flights: map[flightKey]*flight{},
 		via: "chappe-" + strings.ToLower(rand.Text()[:8]), news: make(chan struct{}, 1), renew: make(chan *entry, maxRenew), changes: make(chan *entry, maxChanges),
 	}
+	g.life, g.end = context.WithCancel(context.Background())
 	g.metrics = newMetrics(o.Metrics, g)
 	var routes []*route.Route
 	for i, c := range o.Routes {
@@ -100,9 +104,10 @@ func New(o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// Run follows events and the health of the upstreams until ctx ends; fetches
-// that are under way then end by their own deadlines.
+// Run follows events and the health of the upstreams until ctx ends, and fetches
+// with it: the requests that wanted them are over by then.
 func (g *Gateway) Run(ctx context.Context) {
+	defer g.end()
 	if len(g.places) == 0 {
 		return
 	}
@@ -123,6 +128,7 @@ func (g *Gateway) Run(ctx context.Context) {
 	g.mu.Lock()
 	g.closing = true
 	g.mu.Unlock()
+	g.end()
 	g.run.Wait()
 	g.origins.Close()
 	if g.options.Cache.Warm {

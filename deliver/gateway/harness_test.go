@@ -14,7 +14,6 @@ import (
 	"net/textproto"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,8 +44,7 @@ type site struct {
 	origin   *httptest.Server // nil where the test has its own
 	client   *http.Transport
 	registry *prometheus.Registry
-	events   *publisher   // what was published
-	open     atomic.Int64 // requests of try that are sent and not answered
+	events   *publisher // what was published
 
 	mu   sync.Mutex
 	seen []*http.Request // at the origin, in the order of their heads
@@ -197,12 +195,7 @@ func (s *site) try(ctx context.Context, method, path, body string, fields ...str
 	ctx, cancel := context.WithTimeout(ctx, 3*patience)
 	defer cancel()
 	var mu sync.Mutex
-	var sent sync.Once
-	wrote := func(httptrace.WroteRequestInfo) {
-		sent.Do(func() { s.open.Add(1) })
-	}
-	defer func() { wrote(httptrace.WroteRequestInfo{}); s.open.Add(-1) }()
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: wrote, Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
 		mu.Lock()
 		defer mu.Unlock()
 		h = textproto.MIMEHeader(http.Header(h).Clone())

@@ -41,6 +41,7 @@ func newMetrics(r prometheus.Registerer, g *Gateway) *metrics {
 		r.MustRegister(upstreams{g}, m.requests, m.fetched, m.took, m.purged, m.panics,
 			gauge("chappe_gateway_stored_bytes", "What stored answers take of the memory.", func() float64 { return float64(g.store.bytes.Load()) }),
 			gauge("chappe_gateway_stored", "Keys with stored answers.", func() float64 { return float64(g.store.count.Load()) }),
+			gauge("chappe_gateway_queued", "Requests that wait for a fetch.", func() float64 { return float64(g.queued.Load()) }),
 			gauge("chappe_gateway_waiting", "Clients that wait for a change.", func() float64 { return float64(g.waiters.Len()) }),
 		)
 	}

@@ -19,7 +19,7 @@ func (g *Gateway) Prepare(x *front.Exchange) (front.Answer, bool) {
 	if target == "" || len(g.places) == 0 {
 		return front.Answer{}, false
 	}
-	secure := x.Secure() || g.saysSecure(x)
+	secure := x.Secure() || x.Has("x-forwarded-proto") && clientip.SaysSecure(x.Peer(), x.Header("x-forwarded-proto"), g.options.TrustedProxies)
 	rt := g.table.Find(secure, x.Host(), target)
 	if rt == nil || !rt.Allows("GET") || needsMore(rt, x) {
 		return front.Answer{}, false
@@ -66,11 +66,6 @@ func lines(e *entry, status rfc9111.Status, now time.Time, origin string) []byte
 	return e.key.Route.CORSLines(b, origin)
 }
 
-// saysSecure reports whether a trusted proxy says that the client came by https.
-func (g *Gateway) saysSecure(x *front.Exchange) bool {
-	return x.Has("x-forwarded-proto") && strings.EqualFold(x.Header("x-forwarded-proto"), "https") && clientip.Trusted(x.Peer(), g.options.TrustedProxies)
-}
-
 // lineUp has an exchange wait on its loop for a flight that is under way: it
 // takes no goroutine then. Whoever begins one is net/http's.
 func (g *Gateway) lineUp(x *front.Exchange, k route.Key) {
@@ -94,6 +89,7 @@ func (g *Gateway) lineUp(x *front.Exchange, k route.Key) {
 	}
 	if held, err := x.Postpone(); err == nil {
 		f.held = append(f.held, held)
+		g.queued.Add(1)
 	}
 }
 
@@ -113,6 +109,7 @@ func (g *Gateway) answerHeld(f *flight) {
 }
 
 func (g *Gateway) answerOne(f *flight, x *front.Exchange) {
+	g.queued.Add(-1)
 	switch {
 	case f.err != nil:
 		p := failure(f.err)

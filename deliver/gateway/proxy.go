@@ -33,7 +33,7 @@ func passingOf(r *http.Request) *passing { return r.Context().Value(passingKey{}
 // forward passes a request on, whose answer is not stored.
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, rt *route.Route, status rfc9111.Status) {
 	g.place(rt).passes.Inc()
-	p := &passing{rt, status, rt.Key(g.isSecure(r), r.Host, targetOf(r), route.Sent(r.Header)), r.Header, time.Now()}
+	p := &passing{rt, status, rt.Key(g.isSecure(r), r.Host, route.Target(r), route.Sent(r.Header)), r.Header, time.Now()}
 	g.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), passingKey{}, p)))
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -26,28 +25,11 @@ func (g *Gateway) find(r *http.Request) *route.Route {
 	if len(g.places) == 0 {
 		return nil
 	}
-	return g.table.Find(g.isSecure(r), r.Host, targetOf(r))
+	return g.table.Find(g.isSecure(r), r.Host, route.Target(r))
 }
 
-// targetOf is the path and query as sent (RFC 9112 §3.2.1, §3.2.2).
-func targetOf(r *http.Request) string {
-	if strings.HasPrefix(r.RequestURI, "/") || r.RequestURI == "*" {
-		return r.RequestURI
-	}
-	return r.URL.RequestURI()
-}
-
-// isSecure reports whether the client came by https, to us or to a trusted
-// proxy.
 func (g *Gateway) isSecure(r *http.Request) bool {
-	if r.TLS != nil {
-		return true
-	}
-	if !strings.EqualFold(strings.Join(r.Header["X-Forwarded-Proto"], ","), "https") {
-		return false
-	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && clientip.Trusted(peer.Addr(), g.options.TrustedProxies)
+	return clientip.Secure(r, g.options.TrustedProxies)
 }
 
 // ServeHTTP answers a request of a route.
@@ -65,7 +47,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Content-Type"] = nil // net/http is to make none up
 	w = progress.Writer(w)
 	r.Body = progress.Body(r.Body, w)
-	path, _, _ := strings.Cut(targetOf(r), "?")
+	path, _, _ := strings.Cut(route.Target(r), "?")
 	switch {
 	case strings.Contains(strings.Join(r.Header["Via"], ","), g.via):
 		refuse(w, r, rt, problem.New("upstream-loop", "The route's upstream is this server itself"))
@@ -89,7 +71,7 @@ func (g *Gateway) serveCached(w http.ResponseWriter, r *http.Request, rt *route.
 	if !known {
 		view = route.Sent(r.Header)
 	}
-	v := visit{g: g, w: w, r: r, rt: rt, key: rt.Key(g.isSecure(r), r.Host, targetOf(r), route.Sent(r.Header))}
+	v := visit{g: g, w: w, r: r, rt: rt, key: rt.Key(g.isSecure(r), r.Host, route.Target(r), route.Sent(r.Header))}
 	if !rt.Decides() {
 		v.demand = rfc9111.ParseDemand(strings.Join(r.Header["Cache-Control"], ","), strings.Join(r.Header["Pragma"], ","))
 	}
@@ -200,6 +182,8 @@ func (g *Gateway) discard(f *flight, leader bool) {
 // wait has the request answered by a flight. It reports whether it was: what
 // the flight brought may be another variant, or stored already.
 func (v *visit) wait(f *flight, leader bool, out http.Header) bool {
+	v.g.queued.Add(1)
+	defer v.g.queued.Add(-1)
 	var interims chan interim
 	if leader {
 		interims = f.interim

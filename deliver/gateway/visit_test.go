@@ -1,11 +1,17 @@
 package gateway_test
 
 import (
+	"context"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/chappe/chappe/deliver/gateway"
 	"github.com/chappe/chappe/deliver/gateway/route"
 )
 
@@ -76,4 +82,33 @@ func TestMarkedKeysAreStored(t *testing.T) {
 			t.Errorf("Cache-Status: %s, want a hit", a.header.Get("Cache-Status"))
 		}
 	})
+}
+
+// TestStop has the gateway stop while an upstream does not answer: nobody waits
+// for that any more.
+func TestStop(t *testing.T) {
+	asked, never := make(chan struct{}), make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-never
+	}))
+	defer upstream.Close()
+	defer close(never)
+	g, err := gateway.New(gateway.Options{
+		Routes: []route.Config{{Path: "/", Upstream: []string{upstream.URL}, TTL: time.Hour}}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() { g.Run(ctx) })
+	run.Go(func() { g.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)) })
+	<-asked
+	began := time.Now()
+	stop()
+	run.Wait()
+	if took := time.Since(began); took > patience/2 {
+		t.Errorf("it took %v", took)
+	}
 }

@@ -124,3 +124,22 @@ func TestWarm(t *testing.T) {
 		})
 	}
 }
+
+// TestWarmNowhere has a place for the file that cannot be written, as on a full
+// disk: the stop is orderly all the same.
+func TestWarmNowhere(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "text") }))
+	defer upstream.Close()
+	file := filepath.Join(t.TempDir(), "missing", "cache")
+	s := startWarm(t, gateway.Options{
+		Routes: []route.Config{{Path: "/", Upstream: []string{upstream.URL}, TTL: time.Hour}},
+		Cache:  gateway.CacheConfig{Warm: true}, File: file, Head: func() event.Cursor { return event.Cursor{} },
+	})
+	if got := s.get("/"); got != "text" {
+		t.Errorf("answer %q", got)
+	}
+	s.stop()
+	if _, err := os.Stat(file); err == nil {
+		t.Error("the file is there")
+	}
+}

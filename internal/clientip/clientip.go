@@ -39,6 +39,18 @@ func Of(peer netip.Addr, forwarded string, trusted []netip.Prefix) netip.Addr {
 	return addr
 }
 
+// Secure reports whether the client came by https, to us or to a proxy that is
+// trusted to say so.
+func Secure(r *http.Request, trusted []netip.Prefix) bool {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr) // a Unix socket has none, and is not trusted
+	return r.TLS != nil || SaysSecure(peer.Addr(), strings.Join(r.Header.Values("X-Forwarded-Proto"), ","), trusted)
+}
+
+// SaysSecure is what a peer's X-Forwarded-Proto says, its lines joined by commas.
+func SaysSecure(peer netip.Addr, proto string, trusted []netip.Prefix) bool {
+	return strings.EqualFold(proto, "https") && Trusted(peer, trusted)
+}
+
 // Trusted reports whether the address is of a proxy that may say who the client is.
 func Trusted(addr netip.Addr, trusted []netip.Prefix) bool {
 	addr = addr.Unmap()

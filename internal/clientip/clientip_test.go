@@ -1,6 +1,7 @@
 package clientip_test
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -52,5 +53,27 @@ func TestNobodyIsTrusted(t *testing.T) {
 	r := &http.Request{RemoteAddr: "127.0.0.1:1", Header: http.Header{"X-Forwarded-For": {"203.0.113.9"}}}
 	if got := clientip.From(r, nil); got != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("From = %v, want the peer", got)
+	}
+}
+
+func TestSecure(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for _, tt := range []struct {
+		name, remote string
+		tls          *tls.ConnectionState
+		proto        []string
+		want         bool
+	}{
+		{"plain", "127.0.0.1:1", nil, nil, false},
+		{"our own TLS", "203.0.113.9:1", &tls.ConnectionState{}, nil, true},
+		{"a proxy says so", "127.0.0.1:1", nil, []string{"HTTPS"}, true},
+		{"a stranger says so", "203.0.113.9:1", nil, []string{"https"}, false},
+		{"a proxy says both", "127.0.0.1:1", nil, []string{"https", "http"}, false},
+		{"Unix socket", "@", nil, []string{"https"}, false},
+	} {
+		r := &http.Request{RemoteAddr: tt.remote, TLS: tt.tls, Header: http.Header{"X-Forwarded-Proto": tt.proto}}
+		if got := clientip.Secure(r, trusted); got != tt.want {
+			t.Errorf("%s: Secure = %v", tt.name, got)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package route
 
 import (
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 )
@@ -151,4 +152,12 @@ func (k *Key) Groups(names []string) []string {
 		all[i] = origin + name
 	}
 	return all
+}
+
+// Target is a request's path and query as sent (RFC 9112 §3.2.1, §3.2.2).
+func Target(r *http.Request) string {
+	if strings.HasPrefix(r.RequestURI, "/") || r.RequestURI == "*" {
+		return r.RequestURI
+	}
+	return r.URL.RequestURI()
 }
