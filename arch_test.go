@@ -60,7 +60,7 @@ var mayImport = map[string][]string{
 	"internal/slab":          {},
 	"internal/swarm":         {},
 	"internal/terminal":      {},
-	"internal/upstream":      {},
+	"internal/upstream":      {"internal/head"},
 	"internal/waitlist":      {},
 	"internal/ws":            {},
 	"internal/ws/wstest":     {},

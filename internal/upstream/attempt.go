@@ -33,6 +33,7 @@ type attempt struct {
 	cancel context.CancelCauseFunc
 	clock  *clock
 	safe   bool // may be sent twice
+	method string
 
 	begun   atomic.Bool  // a byte of an answer came
 	written atomic.Int32 // how often the request's head was
@@ -79,7 +80,7 @@ func repeatable(r *http.Request) bool {
 
 func (p *Pool) send(r *http.Request, at *place, end time.Time) (*http.Response, *Error) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), dialTime{}, p.times.Connect))
-	a := &attempt{at: at, client: r.Context(), cancel: cancel, safe: repeatable(r)}
+	a := &attempt{at: at, client: r.Context(), cancel: cancel, safe: repeatable(r), method: r.Method}
 	a.clock = newClock(p.times, end, cancel)
 	a.ctx = httptrace.WithClientTrace(ctx, a.trace())
 	answer, err := at.origin.transport.RoundTrip(a.request(r))
@@ -129,9 +130,7 @@ func (a *attempt) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GetConn: func(string) { a.clock.enter(connecting) },
 		GotConn: func(info httptrace.GotConnInfo) {
-			if conn, ok := info.Conn.(*framed); ok {
-				conn.begin()
-			}
+			begin(info.Conn, a.method)
 			if written := a.written.Load(); written > 0 && (!a.safe || written > 1) && a.overHTTP2(info.Conn) {
 				a.cancel(errTwice)
 			}

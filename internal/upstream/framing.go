@@ -1,10 +1,16 @@
 package upstream
 
 import (
+	"bufio"
+	"io"
+	"net/http"
+
 	"bytes"
 	"net"
 	"strings"
 	"sync"
+
+	"github.com/chappe/chappe/internal/head"
 )
 
 // framed is a connection whose answers net/http can frame. It refuses each
@@ -16,16 +22,67 @@ type framed struct {
 	net.Conn
 
 	mu       sync.Mutex
+	method   string // of the request
 	awaiting bool   // an answer's head is to come
+	endless  bool   // it ends with the connection
+	left     int64  // bytes of its body to come; of a chunked one they are not known
+	chunked  *head.Chunked
+	surplus  bool   // there was more than the answer: the connection is of no use
 	head     []byte // what has come of it
 	ready    []byte // for the reader
 }
 
-// begin says that a request is about to be sent: what comes next is a head.
-func (c *framed) begin() {
+// begin says that a request is about to be sent on the connection.
+func begin(conn net.Conn, method string) {
+	if c, ok := conn.(*framed); ok {
+		c.begin(method)
+	}
+}
+
+// begin says that what comes next is a head.
+func (c *framed) begin(method string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.awaiting, c.head = true, nil
+	c.awaiting, c.head, c.method = true, nil, method
+}
+
+// frame finds out where the answer ends whose head it is (RFC 9112 §6.3).
+func (c *framed) frame(h []byte) {
+	c.endless, c.left, c.chunked = false, 0, nil
+	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(h)), &http.Request{Method: c.method})
+	switch {
+	case err != nil || res.StatusCode == http.StatusSwitchingProtocols:
+		c.endless = true // net/http's to refuse, or to hand over
+	case len(res.TransferEncoding) > 0:
+		c.chunked = &head.Chunked{}
+	case res.ContentLength >= 0 && c.method != http.MethodHead:
+		c.left = res.ContentLength
+	case c.method != http.MethodHead:
+		c.endless = true
+	}
+}
+
+// own is how much of b is the answer's. What an origin sends beyond is never
+// handed on: it could be taken for the answer to the next request.
+func (c *framed) own(b []byte) int {
+	n := len(b)
+	switch {
+	case c.endless:
+	case c.chunked != nil:
+		end, done, err := c.chunked.Scan(b)
+		if err != nil {
+			c.endless, c.chunked = true, nil // net/http's to refuse
+			return n
+		}
+		if n = end; done {
+			c.chunked, c.left = nil, 0
+		}
+	default:
+		n = int(min(int64(n), c.left))
+		c.left -= int64(n)
+	}
+	c.surplus = c.surplus || n < len(b)
+	return n
 }
 
 // Read implements net.Conn.
@@ -34,9 +91,12 @@ func (c *framed) Read(p []byte) (int, error) {
 		if n := c.take(p); n > 0 {
 			return n, nil
 		}
+		if c.isSpent() {
+			return 0, io.EOF
+		}
 		n, err := c.Conn.Read(p) // begin may be called meanwhile
-		if c.pass(p[:n], err != nil) {
-			return n, err
+		if own, ok := c.pass(p[:n], err != nil); ok && (own > 0 || err != nil) {
+			return own, err
 		}
 	}
 }
@@ -49,13 +109,22 @@ func (c *framed) take(p []byte) int {
 	return n
 }
 
-// pass reports whether the reader may have b as it is; otherwise it is kept,
-// and made ready when the head is whole, or when no more comes.
-func (c *framed) pass(b []byte, ended bool) bool {
+func (c *framed) isSpent() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.awaiting || ended && len(b)+len(c.head) == 0 {
-		return true
+	return c.surplus
+}
+
+// pass reports how much of b the reader may have as it is; otherwise it is kept,
+// and made ready when the head is whole, or when no more comes.
+func (c *framed) pass(b []byte, ended bool) (own int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.awaiting {
+		return c.own(b), true
+	}
+	if ended && len(b)+len(c.head) == 0 {
+		return 0, true
 	}
 	c.head = append(c.head, b...)
 	for c.awaiting {
@@ -63,15 +132,21 @@ func (c *framed) pass(b []byte, ended bool) bool {
 		if end < 0 {
 			break
 		}
-		head := c.head[:end]
-		c.awaiting = isInterim(head)
-		c.ready = append(c.ready, framable(head)...)
+		h := c.head[:end]
+		c.awaiting = isInterim(h)
+		h = framable(h)
+		if c.ready = append(c.ready, h...); !c.awaiting {
+			c.frame(h)
+		}
 		c.head = c.head[end:]
 	}
-	if !c.awaiting || ended || len(c.head) > maxHeadBytes { // which net/http refuses
-		c.awaiting, c.ready, c.head = false, append(c.ready, c.head...), nil
+	if c.awaiting && (ended || len(c.head) > maxHeadBytes) { // which net/http refuses
+		c.awaiting, c.endless = false, true
 	}
-	return false
+	if !c.awaiting {
+		c.ready, c.head = append(c.ready, c.head[:c.own(c.head)]...), nil
+	}
+	return 0, false
 }
 
 // headEnd is where the head ends that b begins with, by net/http's rules, which

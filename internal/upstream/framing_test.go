@@ -54,3 +54,28 @@ func TestFramingRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestSurplus has an origin send more than its answer: none of it is taken for
+// the answer to the next request.
+func TestSurplus(t *testing.T) {
+	const evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+	for _, answer := range []string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+	} {
+		address := listen(t, func(conn net.Conn) {
+			for from := bufio.NewReader(conn); ; {
+				if _, err := http.ReadRequest(from); err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, answer+evil)
+			}
+		})
+		p := newPool(t, newOrigins(t), upstream.Options{URLs: []string{"http://" + address}})
+		for range 50 {
+			if _, body, err := do(p, request(t, http.MethodGet, "/", nil)); err != nil || body != "ok" {
+				t.Fatalf("body %q, %v", body, err)
+			}
+		}
+	}
+}

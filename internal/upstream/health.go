@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"sync"
 	"time"
@@ -80,6 +81,7 @@ func (o *origin) ask(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { begin(info.Conn, http.MethodGet) }})
 	request := &http.Request{Method: http.MethodGet, URL: target, Header: http.Header{"User-Agent": {"chappe-health"}}}
 	answer, err := o.transport.RoundTrip(request.WithContext(ctx))
 	if err != nil {
