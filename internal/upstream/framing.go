@@ -50,9 +50,14 @@ func (c *framed) begin(method string) {
 func (c *framed) frame(h []byte) {
 	c.endless, c.left, c.chunked = false, 0, nil
 	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(h)), &http.Request{Method: c.method})
+	if err != nil {
+		c.endless = true // net/http's to refuse
+		return
+	}
+	defer res.Body.Close()
 	switch {
-	case err != nil || res.StatusCode == http.StatusSwitchingProtocols:
-		c.endless = true // net/http's to refuse, or to hand over
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		c.endless = true
 	case len(res.TransferEncoding) > 0:
 		c.chunked = &head.Chunked{}
 	case res.ContentLength >= 0 && c.method != http.MethodHead:
